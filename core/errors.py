@@ -1,0 +1,62 @@
+"""The exceptions that callers may catch; everything else is a bug and shows itself.
+
+::
+
+    CoreError
+    ├── InputError            a path, an argument or an option that cannot be used
+    │   └── UnreadableFile    one file that cannot become slices; carries the reason
+    ├── CohortError           a slice table that is missing, stale or inconsistent
+    ├── ConfigError           a run configuration that cannot work
+    ├── WeightsUnavailable    pretrained weights that could not be had
+    ├── BundleError           a model bundle that is missing, altered or not registered
+    ├── RunError              a run folder that is missing or in the wrong state
+    └── ChildError            a child process that failed a request
+        ├── ChildTimeout      it took longer than its limit
+        └── ChildDied         it ended before answering (killed, out of memory)
+
+A message says what is wrong, what was expected, what came, and what to do.
+"""
+
+
+class CoreError(Exception):
+    """Base of every error that is an answer rather than a bug."""
+
+
+class InputError(CoreError):
+    """A path, an argument or an option that cannot be used."""
+
+
+class UnreadableFile(InputError):
+    """One file that cannot become slices; ``str(error)`` is the reason, without the path."""
+
+
+class CohortError(CoreError):
+    """A slice table that is missing, stale or inconsistent."""
+
+
+class ConfigError(CoreError):
+    """A run configuration that cannot work."""
+
+
+class WeightsUnavailable(CoreError):
+    """Pretrained weights that could not be had (no network, missing file)."""
+
+
+class BundleError(CoreError):
+    """A model bundle that is missing, altered or not registered."""
+
+
+class RunError(CoreError):
+    """A run folder that is missing or in the wrong state for what was asked."""
+
+
+class ChildError(CoreError):
+    """A child process that failed a request."""
+
+
+class ChildTimeout(ChildError):
+    """A child process that took longer than its limit; it has been killed."""
+
+
+class ChildDied(ChildError):
+    """A child process that ended before answering, for example out of memory."""

@@ -1,0 +1,55 @@
+"""Where the workspace is and what the limits are; every field can be set as ``SLICESCOPE_<NAME>``."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+ASSETS_DIR = PROJECT_DIR / "assets"
+
+
+class Settings(BaseSettings):
+    """Settings of one installation.
+
+    Examples
+    --------
+    >>> Settings(workspace="/tmp/w").cohorts_dir.as_posix()
+    '/tmp/w/cohorts'
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLICESCOPE_", extra="ignore", frozen=True)
+
+    workspace: Path = Field(PROJECT_DIR / "workspace", description="Folder for cohorts, runs and uploads.")
+    real_data: Path | None = Field(None, description="Folder of real MRI for tests marked `real`.")
+    index_roots: str = Field("/", description="Folders under which the app may index, separated by ':'.")
+    parse_memory_mb: int = Field(3072, gt=0, description="Address space of the child that parses what users bring.")
+    parse_timeout_s: float = Field(30.0, gt=0, description="Time limit for parsing one file.")
+    predict_timeout_s: float = Field(180.0, gt=0, description="Time limit for one request to the inference worker.")
+    max_upload_mb: int = Field(2048, gt=0, description="Largest upload, and largest unpacked archive.")
+    max_upload_files: int = Field(20000, gt=0, description="Most files in one upload or archive.")
+    max_slice_pixels: int = Field(4096 * 4096, gt=0, description="Largest single slice that is decoded.")
+    device: str = Field("auto", description="Accelerator for training: auto, cpu or gpu:N.")
+
+    @property
+    def cohorts_dir(self) -> Path:
+        return self.workspace / "cohorts"
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.workspace / "runs"
+
+    @property
+    def studies_dir(self) -> Path:
+        return self.workspace / "studies"
+
+    @property
+    def features_dir(self) -> Path:
+        return self.workspace / "features"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """Return the settings of this process, read once from the environment."""
+    return Settings()
