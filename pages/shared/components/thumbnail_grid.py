@@ -1,0 +1,97 @@
+"""A grid of thumbnails that are cut from one sheet, so that hundreds cost one picture."""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from pages.shared.components import register
+
+_component = register("thumbnail_grid", '<div class="grid" role="group"></div>')
+
+_SHEET_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What stands on one thumbnail: two lines below it, and a badge whose tone is good, warn, bad or ''."""
+
+    key: str
+    title: str
+    note: str = ""
+    badge: str = ""
+    tone: str = ""
+    hover: str = ""
+
+
+def sheet(pictures: np.ndarray) -> dict:
+    """Lay pictures out on one PNG.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, size, size)
+
+    Returns
+    -------
+    dict
+        ``sheet`` (data address), ``columns``, ``rows``.
+
+    Examples
+    --------
+    >>> made = sheet(np.zeros((13, 8, 8), np.uint8))
+    >>> made["columns"], made["rows"], made["sheet"][:22]
+    (12, 2, 'data:image/png;base64,')
+    """
+    n, height, width = pictures.shape
+    columns = min(n, _SHEET_COLUMNS) or 1
+    rows = math.ceil(n / columns) or 1
+    canvas = np.zeros((rows, height, columns, width), np.uint8)
+    for i, picture in enumerate(pictures):
+        canvas[i // columns, :, i % columns] = picture
+    file = io.BytesIO()
+    Image.fromarray(canvas.reshape(rows * height, columns * width)).save(file, "PNG", compress_level=2)
+    return {
+        "sheet": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+        "columns": columns,
+        "rows": rows,
+    }
+
+
+def thumbnail_grid(
+    tiles: Sequence[Tile],
+    made: dict,
+    *,
+    selected: str | None,
+    on_click: Callable[[str], None],
+    key: str,
+    tile_px: int = 128,
+) -> None:
+    """Draw tiles; a click or Enter calls ``on_click`` with the tile's key.
+
+    Parameters
+    ----------
+    tiles : sequence of Tile, length n
+    made : dict
+        What `sheet` made of n pictures in the same order.
+    selected : str or None
+        Key of the tile that is marked.
+    on_click : callable
+        Called with the key of the tile.
+    key : str
+        Streamlit key.
+    tile_px : int
+        Least width of a tile.
+    """
+
+    def clicked() -> None:
+        tile = st.session_state[key].get("clicked")
+        if tile is not None:
+            on_click(str(tile))
+
+    data = {"tiles": [asdict(tile) for tile in tiles], "selected": selected, "tile_px": tile_px, **made}
+    _component(key=key, data=data, on_clicked_change=clicked)
