@@ -1,0 +1,186 @@
+"""Splits by patient: no patient's slices ever stand on both sides.
+
+Neighbouring slices of one head look alike, so a split by slice lets a model recognise the head instead
+of the sequence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from core.errors import CohortError, ConfigError
+
+SPLITS = ("train", "validation", "test")
+
+
+def patient_split(
+    table: pd.DataFrame,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    random_state: int = 0,
+    label: str = "plane-sequence",
+) -> pd.Series:
+    """Give every slice the split of its patient.
+
+    Patients are dealt one by one, those with the rarest class first, each to the split that is shortest
+    of that class: iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML PKDD 2011) with patients
+    as the examples and their classes as the labels. Shares are of patients, not of slices.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID`` and the columns that `label` names; missing labels count for nothing.
+    fractions : sequence of float
+        Shares of train, validation and test; they sum to 1. Every share above 0 gets at least one patient,
+        train first, as far as there are patients.
+    random_state : int
+        Seed. The answer depends on it and on the patients, not on the order of rows.
+    label : {"plane", "sequence", "plane-sequence"}
+        What to balance.
+
+    Returns
+    -------
+    Series of str
+        ``train``, ``validation`` or ``test``, indexed like `table`.
+
+    Raises
+    ------
+    ConfigError
+        For fractions that are not three shares of 1.
+    CohortError
+        For rows without a PatientID.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"PatientID": list("aabbccddee"), "plane": "axial", "sequence": ["T1", "T2"] * 5})
+    >>> patient_split(table).groupby(table["PatientID"]).first().value_counts().to_dict()
+    {'train': 3, 'validation': 1, 'test': 1}
+    """
+    shares = _check_fractions(fractions)
+    if table["PatientID"].isna().any() or (table["PatientID"] == "").any():
+        raise CohortError("Some slices have no PatientID, so no split by patient is possible. Index the files again.")
+    columns = [column for column in label.split("-") if column in table]
+    known = table[["PatientID", *columns]].dropna().drop_duplicates()
+    classes_of: dict[str, set] = {patient: set() for patient in sorted(table["PatientID"].unique())}
+    for patient, *values in known.itertuples(index=False):
+        classes_of[patient].add(tuple(values))
+    dealt = _deal(classes_of, shares, np.random.default_rng(random_state))
+    return table["PatientID"].map(dealt).rename("split").astype("str")
+
+
+def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    shares = np.asarray(fractions, dtype=float)
+    if shares.shape != (3,) or not np.isclose(shares.sum(), 1) or (shares < 0).any() or shares[0] == 0:
+        raise ConfigError(
+            "The split needs three shares (train, validation, test) that sum to 1, with some for train, such as "
+            f"0.6, 0.2, 0.2. Received: {tuple(fractions)}."
+        )
+    return shares
+
+
+def _deal(classes_of: dict[str, set], shares: np.ndarray, rng: np.random.Generator) -> dict[str, str]:
+    patients = [list(classes_of)[i] for i in rng.permutation(len(classes_of))]
+    room = _room(len(patients), shares)
+    counts: dict[tuple, int] = {}
+    for patient in patients:
+        for name in classes_of[patient]:
+            counts[name] = counts.get(name, 0) + 1
+    wanted = {name: count * shares for name, count in counts.items()}
+    dealt: dict[str, str] = {}
+    while len(dealt) < len(patients):
+        left = [patient for patient in patients if patient not in dealt]
+        remaining = {name: sum(name in classes_of[p] for p in left) for name in counts}
+        open_ = [name for name, count in remaining.items() if count]
+        rarest = min(open_, key=lambda name: (remaining[name], name)) if open_ else None
+        group = [patient for patient in left if rarest is None or rarest in classes_of[patient]]
+        for patient in group:
+            need = wanted[rarest] if rarest is not None else room
+            # Ties go to the split with most room left, so that small cohorts fill evenly.
+            choice = max(np.flatnonzero(room > 0), key=lambda s: (round(float(need[s]), 9), room[s], -s))
+            dealt[patient] = SPLITS[choice]
+            room[choice] -= 1
+            for name in classes_of[patient]:
+                wanted[name][choice] -= 1
+    return dealt
+
+
+def _room(n: int, shares: np.ndarray) -> np.ndarray:
+    """Round ``n * shares`` to whole patients, at least one for each share above 0 while patients last."""
+    room = np.floor(n * shares + 1e-9).astype(int)
+    by_remainder = np.argsort(-(n * shares - room), kind="stable")
+    room[by_remainder[: n - room.sum()]] += 1
+    for split in np.flatnonzero(shares > 0):
+        if room[split] == 0 and room.max() > 1:
+            room[np.argmax(room)] -= 1
+            room[split] = 1
+    if n and room[0] == 0:
+        room[np.argmax(room)] -= 1
+        room[0] = 1
+    return room
+
+
+def leaks(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+    """List patients whose slices stand in more than one split.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID``.
+    split : Series
+        Indexed like `table`; rows with a missing split stand nowhere.
+
+    Returns
+    -------
+    DataFrame
+        PatientID, splits (joined by a comma), slices; empty when nothing leaks.
+
+    Examples
+    --------
+    >>> leaks(pd.DataFrame({"PatientID": ["a", "a", "b"]}), pd.Series(["train", "test", "test"])).values.tolist()
+    [['a', 'test, train', 2]]
+    """
+    placed = pd.DataFrame({"PatientID": table["PatientID"], "split": split}).dropna()
+    by_patient = placed.groupby("PatientID")["split"]
+    answer = pd.DataFrame(
+        {"splits": by_patient.agg(lambda s: ", ".join(sorted(s.unique()))), "slices": by_patient.size()}
+    )
+    return answer[by_patient.nunique() > 1].reset_index()
+
+
+def summary(table: pd.DataFrame, split: pd.Series, label: str) -> pd.DataFrame:
+    """Count slices and patients per class and split.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID`` and the columns that `label` names.
+    split : Series
+        Indexed like `table`.
+    label : {"plane", "sequence", "plane-sequence"}
+        ``plane-sequence`` counts the combined class, for example ``axial-T1``.
+
+    Returns
+    -------
+    DataFrame
+        One row a class and split that hold something: label, split, slices, patients. Slices without the
+        label are left out.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"PatientID": ["a", "a", "b"], "plane": ["axial", "axial", "coronal"]})
+    >>> summary(table, pd.Series(["train", "train", "test"]), "plane").values.tolist()
+    [['axial', 'train', 2, 1], ['coronal', 'test', 1, 1]]
+    """
+    columns = label.split("-")
+    known = table[columns].notna().all(axis=1)
+    part = table[known]
+    names = part[columns[0]].astype("str")
+    for column in columns[1:]:
+        names = names + "-" + part[column].astype("str")
+    frame = pd.DataFrame({label: names, "split": split[known], "PatientID": part["PatientID"]})
+    grouped = frame.groupby([label, "split"])["PatientID"]
+    answer = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()}).reset_index()
+    order = {name: position for position, name in enumerate(SPLITS)}
+    return answer.sort_values([label, "split"], key=lambda s: s.map(order) if s.name == "split" else s).reset_index(
+        drop=True
+    )
