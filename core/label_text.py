@@ -9,19 +9,20 @@ import re
 from dataclasses import replace
 
 from core.label_witness import ANYTHING, Finding, Header, found, words
-from core.vocabulary import PLANES, plane_from
+from core.vocabulary import PLANES, plane_from, sequence_from
 
 _SEED = re.compile(
-    r"^(?P<plane>AX|COR|SAG)_(?P<sequence>T1KM|T1|T2|FLAIR|Misc)_(?:.*_)?"
+    r"^(?P<plane>AX|COR|SAG)_(?P<sequence>[A-Z0-9*+-]+?)_(?:.*_)?"
     r"(?P<patient>T(?:CG|GC)A[A-Z0-9-]+)_(?P<number>\d+)\.(?:jpe?g|png)$",
     re.IGNORECASE,
 )
-_BARCODE = re.compile(r"(?<![A-Za-z0-9])T(?:CG|GC)A[-_ ]?(\d\d)[-_ ]?(\d{4})(?![0-9])", re.IGNORECASE)
+_BARCODE = re.compile(r"(?<![A-Za-z0-9])T(?:CG|GC)A[-_ ]?(\d\d)[-_ ]?(\d{3,4})(?![0-9])", re.IGNORECASE)
 
 _AGENT = r"(contrast\w*|gd\w*|gad\w*|ce|km|kontrast\w*|mdc|c)"
 _YES = (
     rf"\+ ?{_AGENT}|(?<![a-z])(c ?\+|(with|w/?|mit|avec|con) (contrast\w*|gd|gad\w*|km|kontrast\w*|mdc)"
-    r"|contrast enhanced|gd|gad|gado\w*|ce|km|mdc|postgd\w*|postgad\w*|postcontrast|post|t1 ?(c|ce|gd|gad\w*|km|pc|post) ?\+?)"
+    r"|contrast enhanced|gd|gad|gado\w*|ce|km|mdc|post((gd|gad)\w*|contrast)?"
+    r"|t1 ?(c|ce|gd|gad\w*|km|pc|post) ?\+?)"
 )
 _NO = (
     rf"(t1 ?)?(pre|without|w ?/ ?o|wo|ohne|sans|senza|non?) ?{_AGENT}|pre|precontrast|t1 ?pre|without|w ?/ ?o|wo"
@@ -129,7 +130,7 @@ def read_text(header: Header) -> Finding:
     """
     if seed := seed_name(str(header.get("FileName", ""))):
         value = seed["sequence"]
-        finding = found("T1" if value == "T1CE" else value, "text_seed_name", f"file name {header['FileName']}")
+        finding = found("T1" if value == "T1CE" else value, "text_seed_name", _seed_evidence(header))
         return replace(finding, contrast=value == "T1CE")
     phrases = texts(header)
     contrast = _contrast(" | ".join(phrases))
@@ -214,7 +215,7 @@ def read_plane(header: Header) -> tuple[str | None, str]:
     evidence : str
     """
     if seed := seed_name(str(header.get("FileName", ""))):
-        return seed["plane"], f"file name {header['FileName']}"
+        return seed["plane"], _seed_evidence(header)
     for text in texts(header):
         planes = {plane_from(word) for word in re.split(r"[^a-z]+", text)} & set(PLANES)
         if len(planes) == 1:
@@ -224,16 +225,22 @@ def read_plane(header: Header) -> tuple[str | None, str]:
     return None, ""
 
 
+def _seed_evidence(header: Header) -> str:
+    # The rest of the name is the patient, whom evidence must not tell.
+    plane, sequence = str(header["FileName"]).split("_")[:2]
+    return f"file name {plane}_{sequence}_…"
+
+
 def tcga_barcode(text: str) -> str | None:
     """Find a TCGA participant in a file or folder name, the seed's misspellings included.
 
     Examples
     --------
-    >>> [tcga_barcode(t) for t in ("TCGA020037", "TGCA020037", "TCGA02-0046", "x/TCGA-02-0006/y", "TCGA")]
-    ['TCGA-02-0037', 'TCGA-02-0037', 'TCGA-02-0046', 'TCGA-02-0006', None]
+    >>> [tcga_barcode(t) for t in ("TCGA020037", "TGCA020037", "TCGA02-0046", "TCGA02086", "TCGA-02-0006-01", "TCGA")]
+    ['TCGA-02-0037', 'TCGA-02-0037', 'TCGA-02-0046', 'TCGA-02-0086', 'TCGA-02-0006', None]
     """
     match = _BARCODE.search(text)
-    return f"TCGA-{match[1]}-{match[2]}" if match else None
+    return f"TCGA-{match[1]}-{match[2].zfill(4)}" if match else None
 
 
 def seed_name(name: str) -> dict[str, str | int] | None:
@@ -249,12 +256,13 @@ def seed_name(name: str) -> dict[str, str | int] | None:
     >>> seed_name("AX_T1KM_Glioma_GBM_TCGA020037_12.jpg")
     {'plane': 'axial', 'sequence': 'T1CE', 'PatientID': 'TCGA-02-0037', 'InstanceNumber': 12}
     """
-    if not (match := _SEED.match(name)):
+    match = _SEED.match(name)
+    sequence = sequence_from(match["sequence"]) if match else None
+    if sequence is None:
         return None
-    sequence = match["sequence"].upper()
     return {
         "plane": plane_from(match["plane"]),
-        "sequence": {"T1KM": "T1CE", "MISC": "OTHER"}.get(sequence, sequence),
+        "sequence": sequence,
         "PatientID": tcga_barcode(match["patient"]) or match["patient"],
         "InstanceNumber": int(match["number"]),
     }

@@ -253,7 +253,10 @@ def test_seed_picture_names_are_labels():
     assert (row["plane"], row["sequence"], row["sequence_rule"]) == ("axial", "T1CE", "text_seed_name+contrast_words")
     assert label_header({"FileName": "SAG_Misc_Glioma_GBM_TCGA02-0046_3.jpg"})["sequence"] == "OTHER"
     assert seed_name("COR_T2_Glioma_GBM_TGCA020037_1.jpg")["PatientID"] == "TCGA-02-0037"
+    assert seed_name("AX_ADC_Glioma_GBM_TCGA02086_1.jpg")["PatientID"] == "TCGA-02-0086"
+    assert label_header({"FileName": "AX_PWI_Glioma_GBM_TCGA060119_1.jpg"})["sequence"] == "PWI"
     assert seed_name("holiday_1.jpg") is None
+    assert "020037" not in " ".join(str(value) for value in row.values())
 
 
 @pytest.mark.parametrize(
