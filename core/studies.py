@@ -1,0 +1,259 @@
+"""What a person drops on the Study page: saved under safe names, classified in the background, kept on disk.
+
+A study's folder is the truth (so a reloaded tab or another session finds it again)::
+
+    workspace/studies/<id>/
+        files/           what was dropped; archives unpacked beside their own name
+        study.json       state, progress, model, when; replaced atomically
+        slices.parquet   one row a slice   ┐
+        series.parquet   one row a series  ├ from core.classify
+        rejected.parquet path, reason      ┘
+        pictures/        middle slice of each series, PNG, numbered as in series.parquet
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+
+from core import classify, images, sources
+from core.errors import CoreError, InputError
+from core.sandbox import get_sandbox
+from core.settings import get_settings
+
+_ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Study:
+    """One dropped study.
+
+    Parameters
+    ----------
+    id : str
+        Random; it is what addresses hold.
+    folder : Path
+    """
+
+    id: str
+    folder: Path
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def status(self) -> dict:
+        """``state`` (saved, running, done, failed, interrupted), ``done``, ``total``, ``message``, ``started``."""
+        status = json.loads((self.folder / "study.json").read_text("utf-8"))
+        if status["state"] == "running" and status["pid"] != os.getpid() and not _alive(status["pid"]):
+            status.update(state="interrupted", message="The server ended while this study was being read.")
+        return status
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read ``slices``, ``series`` or ``rejected`` of a finished study."""
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+    def picture(self, series: int) -> Path | None:
+        """Middle slice of the series in that row, or None where it could not be drawn."""
+        path = self.folder / "pictures" / f"{series}.png"
+        return path if path.exists() else None
+
+
+def safe_name(name: str) -> str:
+    r"""Make a relative path of what a client called a file; it cannot leave the folder it is joined to.
+
+    Parameters
+    ----------
+    name : str
+        Anything, for example ``"../../evil.dcm"``.
+
+    Returns
+    -------
+    str
+        Parts joined by ``/``, none of them empty, hidden, climbing or longer than 120 characters.
+
+    Examples
+    --------
+    >>> safe_name("../../evil.dcm"), safe_name("C:\\scans\\Head 1\\IM0001"), safe_name("/etc/./.passwd")
+    ('evil.dcm', 'C_/scans/Head 1/IM0001', 'etc/passwd')
+    >>> safe_name("..")
+    'file'
+    """
+    parts = (re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", part).strip().lstrip(".") for part in re.split(r"[/\\]+", name))
+    kept = [part.encode("utf-8", "replace")[-_LONGEST_NAME:].decode("utf-8", "ignore") for part in parts if part]
+    return "/".join(kept) or "file"
+
+
+def create(files: Iterable[tuple[str, BinaryIO]]) -> Study:
+    """Save what was dropped, archives unpacked.
+
+    Parameters
+    ----------
+    files : iterable of (name, file)
+        Names as the client gave them; files open for reading bytes.
+
+    Returns
+    -------
+    Study
+        In state ``saved``.
+
+    Raises
+    ------
+    InputError
+        Nothing was given, or it is more than the limits of `core.settings.Settings` allow.
+    """
+    settings = get_settings()
+    study = _new_folder()
+    refused, count, size = [], 0, 0
+    try:
+        for name, file in files:
+            count += 1
+            if count > settings.max_upload_files:
+                raise InputError(f"More than {settings.max_upload_files} files were dropped. Drop them as several studies.")
+            target = _unused(study.files / safe_name(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(file, out, 1 << 20)
+            size += target.stat().st_size
+            if size > settings.max_upload_mb << 20:
+                raise InputError(f"More than {settings.max_upload_mb} MB were dropped. Drop them as several studies.")
+            if target.name.lower().endswith(_ARCHIVES):
+                refused += _unpack(target)
+        if not count:
+            raise InputError("No file was dropped. Choose DICOM, NIfTI, PNG or JPEG files, a folder, or a zip of them.")
+    except CoreError:
+        shutil.rmtree(study.folder)
+        raise
+    _write_status(study, state="saved", refused=refused)
+    return study
+
+
+def create_from_folder(folder: Path) -> Study:
+    """Make a study of a folder on this machine, without copying it twice over the network."""
+    study = _new_folder()
+    shutil.copytree(folder, study.files, dirs_exist_ok=True)
+    _write_status(study, state="saved", refused=[])
+    return study
+
+
+def open_study(study_id: str) -> Study:
+    """Find a study by its id.
+
+    Raises
+    ------
+    InputError
+        There is none of that id.
+    """
+    folder = get_settings().studies_dir / study_id
+    if not re.fullmatch(r"[0-9a-f]{16}", study_id) or not (folder / "study.json").exists():
+        raise InputError(f"There is no study {study_id!r} in this workspace. Drop its files again.")
+    return Study(study_id, folder)
+
+
+def start(study: Study, model: str = "shipped") -> None:
+    """Classify a study in a thread of this process; `Study.status` tells how far it is.
+
+    Parsing and prediction happen in child processes, so the thread only waits.
+    """
+    _write_status(study, state="running", model=model, done=0, total=0, started=time.time(), message="")
+    threading.Thread(target=_run, args=(study, model), name=f"study-{study.id}", daemon=True).start()
+
+
+def _run(study: Study, model: str) -> None:
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2 or done == total:
+            last = time.monotonic()
+            _write_status(study, done=done, total=total)
+
+    state, message = "failed", "A bug ended it; the server's log says more. Please report it."
+    try:
+        slices, series, rejected = classify.classify(study.files, model=model, report=report)
+        refused = pd.DataFrame(study.status["refused"], columns=["path", "reason"])
+        rejected = pd.concat([rejected, refused.assign(shown_path=refused["path"])], ignore_index=True)
+        _draw(study, slices, series)
+        for name, table in (("slices", slices), ("series", series), ("rejected", rejected)):
+            table.to_parquet(study.folder / f"{name}.parquet")
+        state, message = "done", ""
+    except CoreError as error:
+        message = str(error)
+    finally:
+        # An exception that is no CoreError still reaches the log through the thread's own hook.
+        _write_status(study, state=state, message=message, ended=time.time())
+
+
+def middle(slices: pd.DataFrame) -> int:
+    """Position of the middle row of a series' slices, in the order they are stacked."""
+    return len(slices) // 2
+
+
+def _draw(study: Study, slices: pd.DataFrame, series: pd.DataFrame) -> None:
+    folder = study.folder / "pictures"
+    folder.mkdir(exist_ok=True)
+    for number, row in enumerate(slices_of(slices, series)):
+        one = row.iloc[middle(row)]
+        try:
+            pixels = get_sandbox().pixels(study.files / one["path"], int(one["frame"]))
+        except CoreError:
+            continue  # its series is listed all the same, without a picture
+        (folder / f"{number}.png").write_bytes(images.to_png(images.to_display(pixels)))
+
+
+def slices_of(slices: pd.DataFrame, series: pd.DataFrame) -> list[pd.DataFrame]:
+    """Slices of each series, in the order of ``series``."""
+    groups = dict(list(slices.groupby("SeriesInstanceUID", sort=False)))
+    return [groups[uid] for uid in series["SeriesInstanceUID"]]
+
+
+def _unpack(archive: Path) -> list[tuple[str, str]]:
+    into = _unused(archive.with_name(archive.name.split(".")[0] or "archive"))
+    refused = sources.unpack_archive(archive, into)
+    archive.unlink()
+    return [(f"{archive.name}/{name}", reason) for name, reason in refused]
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def _new_folder() -> Study:
+    study_id = secrets.token_hex(8)
+    study = Study(study_id, get_settings().studies_dir / study_id)
+    study.files.mkdir(parents=True)
+    return study
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write_status(study: Study, **changes) -> None:
+    path = study.folder / "study.json"
+    status = json.loads(path.read_text("utf-8")) if path.exists() else {"refused": []}
+    status.update(changes, pid=os.getpid())
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(status), "utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,99 @@
+"""The form that indexes a folder of the server's disk, and the progress of what is being indexed."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from core import cohort
+from core.errors import CoreError, InputError
+from core.settings import get_settings
+
+#: Scans of this process by cohort name: done, total, started, error, finished.
+_scans: dict[str, dict] = {}
+
+
+def allowed(text: str) -> Path:
+    """Return the folder a person named, if it may be indexed.
+
+    Raises
+    ------
+    InputError
+        It does not exist, or lies outside `core.settings.Settings.index_roots`.
+    """
+    path = Path(text.strip()).expanduser().resolve()
+    roots = [Path(root).resolve() for root in get_settings().index_roots.split(":") if root]
+    if not any(path.is_relative_to(root) for root in roots):
+        raise InputError(f"This server indexes only folders under {', '.join(map(str, roots))}; received {text!r}.")
+    if not path.is_dir():
+        raise InputError(f"There is no folder {text!r} on the server. Check the spelling; it is the server's disk, not yours.")
+    return path
+
+
+def start(folder: Path, name: str) -> None:
+    """Scan a folder in a thread of this process and write the cohort when done."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+        raise InputError(f"A cohort's name has letters, digits, - and _, at most 40; received {name!r}.")
+    scan = _scans.get(name)
+    if scan and not scan["finished"]:
+        raise InputError(f"Cohort {name!r} is being indexed already.")
+    previous = cohort.read(name) if name in cohort.list_cohorts() else None
+    if previous is not None and previous.root.resolve() != folder:
+        raise InputError(f"There is a cohort {name!r} of another folder already. Choose another name.")
+    progress = {"done": 0, "total": 0, "started": time.time(), "error": "", "finished": False}
+    _scans[name] = progress
+
+    def run() -> None:
+        def report(done: int, total: int) -> None:
+            progress.update(done=done, total=total)
+
+        try:
+            cohort.write(cohort.scan(folder, name, report=report, previous=previous))
+        except CoreError as error:
+            progress["error"] = str(error)
+        finally:
+            progress["finished"] = True
+
+    threading.Thread(target=run, name=f"index-{name}", daemon=True).start()
+
+
+@st.fragment(run_every=0.5)
+def follow(name: str) -> None:
+    """Show a scan's progress; redraw the page when it ends."""
+    scan = _scans[name]
+    if scan["finished"]:
+        st.rerun()
+    share = scan["done"] / scan["total"] if scan["total"] else 0.0
+    spent = time.time() - scan["started"]
+    rate = f" · {scan['done'] / spent:.0f} files/s" if spent > 1 and scan["done"] else ""
+    left = f" · about {spent / share * (1 - share):.0f} s left" if share > 0.05 else ""
+    st.progress(share, text=f"Indexing {name}: {scan['done']:,} of {scan['total']:,} files{rate}{left}")
+
+
+def form() -> None:
+    """Draw the form, and what came of the last scan."""
+    st.markdown(
+        "Name a folder **on the server's disk**. Files stay where they are and are never changed; the workspace keeps a "
+        "table with one row a slice. Indexing the same folder again reads only what is new or changed."
+    )
+    with st.form("index", border=True):
+        where, called = st.columns([3, 1])
+        folder = where.text_input("Folder", placeholder="/data/study-export")
+        name = called.text_input("Name of the cohort", placeholder="my-cohort")
+        go = st.form_submit_button("Index", type="primary", icon=":material/travel_explore:")
+    if go:
+        start(allowed(folder), name.strip())
+        st.session_state["indexing"] = name.strip()
+    name = st.session_state.get("indexing")
+    scan = _scans.get(name)
+    if scan is None:
+        return
+    if not scan["finished"]:
+        follow(name)
+    elif scan["error"]:
+        st.error(scan["error"])
+    else:
+        made = cohort.read(name)
+        st.success(f"Cohort {name}: {len(made.table):,} slices, {len(made.rejected):,} files not read. Choose it in the sidebar.")

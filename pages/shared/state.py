@@ -1,0 +1,69 @@
+"""Every key of the address and of the session state, so that a link reopens what was seen.
+
+Two kinds of key stand in the address. Widgets with ``bind="query-params"`` keep theirs by themselves;
+what a component was clicked for is written with `put`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+COHORT = "cohort"  # sidebar, bound
+RUN = "run"  # sidebar, bound
+SLICE = "slice"  # key of a slice, as core.cohort.slice_key makes it
+STUDY = "study"  # id of a dropped study
+ITEM = "item"  # row number in a study's slice table
+CELL = "cell"  # "true|predicted" in the confusion matrix
+PAGE = "page"  # page of a grid, from 1
+VIEW = "view"  # which part of a page is open, bound
+
+
+def get(key: str, default: str = "") -> str:
+    """Return what the address says for a key."""
+    return st.query_params.get(key, default)
+
+
+def get_int(key: str, default: int = 0) -> int:
+    """Return a whole number from the address; anything else counts as the default."""
+    text = get(key)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else default
+
+
+def put(**values: object) -> None:
+    """Write keys to the address; None or an empty text removes one."""
+    for key, value in values.items():
+        if value is None or value == "":
+            st.query_params.pop(key, None)
+        else:
+            st.query_params[key] = str(value)
+
+
+def choose(**values: str) -> None:
+    """Set bound widgets (the sidebar's cohort and run, a page's view) from a callback."""
+    for key, value in values.items():
+        st.session_state[key] = value
+
+
+def go_button(
+    label: str, page: str, *, key: str, sidebar: dict[str, str] | None = None, icon: str | None = None, **values: object
+) -> None:
+    """Draw a button that opens another page at a place.
+
+    Parameters
+    ----------
+    label : str
+    page : str
+        File of the page, for example ``"pages/explain.py"``.
+    key : str
+        Streamlit key.
+    sidebar : dict, optional
+        New values of the sidebar's choices (`COHORT`, `RUN`).
+    icon : str, optional
+        Material icon.
+    **values
+        The other page's keys of the address.
+    """
+    on_click: Callable | None = partial(choose, **sidebar) if sidebar else None
+    if st.button(label, key=key, icon=icon, on_click=on_click):
+        st.switch_page(page, query_params={k: str(v) for k, v in values.items() if v not in (None, "")})

@@ -1,0 +1,80 @@
+"""The slice that the Explain page looks at, wherever it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core import studies
+from core.errors import InputError
+from pages.shared import cached, widgets
+from pages.shared.viewer import aspect_of, letters_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One slice with what is known of it.
+
+    Parameters
+    ----------
+    id : str
+        What caches are keyed by.
+    title : str
+        What it is called on the page; holds no identity.
+    pixels : ndarray of float32, shape (rows, columns)
+    spacing_mm : tuple of float or None
+        Between rows, between columns.
+    aspect : float
+        A pixel's width over its height.
+    letters : mapping
+        Patient's sides at the slice's edges.
+    labels : mapping
+        Header's word for ``plane`` and ``sequence``, or None.
+    """
+
+    id: str
+    title: str
+    pixels: np.ndarray
+    spacing_mm: tuple[float, float] | None
+    aspect: float
+    letters: Mapping[str, str]
+    labels: Mapping[str, str | None]
+
+
+def from_cohort(name: str | None, key: str) -> Subject:
+    """Return a cohort's slice.
+
+    Raises
+    ------
+    InputError
+        The cohort has no such slice.
+    """
+    made = cached.open_cohort(name) if name else None
+    if made is None or key not in made.table.index:
+        raise InputError(f"Cohort {name!r} has no slice {key!r}. Choose the cohort that it belongs to in the sidebar.")
+    row = made.table.loc[key]
+    title = f"{row['PatientID']} · {widgets.show(row['SeriesDescription'])} · slice {row['image_number']}"
+    return _subject(f"{name}/{key}", title, cached.cohort_pixels(made, key), row)
+
+
+def from_study(study: studies.Study, item: int) -> Subject:
+    """Return a slice of a dropped study, by its row."""
+    slices = cached.study_tables(study)[0]
+    if not 0 <= item < len(slices):
+        raise InputError(f"This study has {len(slices)} slices; received number {item}.")
+    row = slices.iloc[item]
+    return _subject(f"{study.id}/{item}", f"{row['shown_path']}", cached.study_pixels(study, item), row)
+
+
+def _subject(subject_id: str, title: str, pixels: np.ndarray, row) -> Subject:
+    spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
+    known = all(value == value and value is not None for value in spacing)
+    return Subject(
+        id=subject_id,
+        title=title,
+        pixels=pixels,
+        spacing_mm=tuple(map(float, spacing)) if known else None,
+        aspect=aspect_of(row),
+        letters=letters_of(row),
+        labels={"plane": row["plane"], "sequence": row["sequence"]},
+    )

@@ -1,0 +1,125 @@
+"""What every page draws the same way: its head, empty states, chips, bars, lists of rejected files."""
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from core.vocabulary import NOT_FOR_CLINICAL_USE
+
+#: Verdict → tone and what it means, for hovering.
+VERDICTS = {
+    "agree": ("good", "Header and image say the same."),
+    "disagree": ("bad", "Header and image say different things: have a look."),
+    "header_only": ("plain", "Only the header gives an answer; the image model does not know this class."),
+    "image_only": ("info", "The header says nothing; this is the image model's answer."),
+    "unsure": ("warn", "The image model is below its calibrated threshold."),
+    "not_a_brain": ("odd", "The picture does not look like a slice of a head."),
+}
+
+
+def header(title: str, sentence: str) -> None:
+    """Draw the head of a page: title, one sentence, and what it must not be used for."""
+    st.html(
+        f'<div class="page-head"><div><h1>{escape(title)}</h1><p>{escape(sentence)}</p></div>'
+        f'<span class="clinical" title="{escape(NOT_FOR_CLINICAL_USE)}">Not for clinical use</span></div>'
+    )
+
+
+def empty(title: str, sentence: str, icon: str = ":material/inbox:") -> None:
+    """Say what is missing and what to do about it."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.markdown(f"### {icon} {title}", text_alignment="center", width="content")
+        st.markdown(sentence, text_alignment="center", width="content")
+        st.space("small")
+
+
+def chip(text: str, tone: str = "plain", hover: str = "") -> str:
+    """Return HTML of a small label; tones are good, bad, warn, info, odd and plain.
+
+    Examples
+    --------
+    >>> chip("T1 <b>", "good")
+    '<span class="chip good" title="">T1 &lt;b&gt;</span>'
+    """
+    return f'<span class="chip {tone}" title="{escape(hover)}">{escape(text)}</span>'
+
+
+def verdict_chip(verdict: str) -> str:
+    """Return HTML of a verdict's chip, with its meaning on hover."""
+    tone, meaning = VERDICTS[verdict]
+    return chip(verdict.replace("_", " "), tone, meaning)
+
+
+def bar(label: str, value: float, hover: str = "") -> str:
+    """Return HTML of one probability as a bar."""
+    percent = 100 * min(1.0, max(0.0, float(value)))
+    return (
+        f'<span class="bar" title="{escape(hover)}"><span class="bar-name">{escape(label)}</span>'
+        f'<span class="bar-track"><i style="width:{percent:.1f}%"></i></span>'
+        f'<span class="bar-value">{percent:.0f} %</span></span>'
+    )
+
+
+def facts(pairs: dict[str, object]) -> str:
+    """Return HTML of names and values; values that say nothing are left out."""
+    rows = (
+        f"<dt>{escape(name)}</dt><dd>{escape(show(value))}</dd>" for name, value in pairs.items() if show(value) != "–"
+    )
+    return f'<dl class="facts">{"".join(rows)}</dl>'
+
+
+def show(value: object) -> str:
+    """Turn a table's value into words.
+
+    Examples
+    --------
+    >>> show(4200.0), show(0.123456), show(None), show(float("nan")), show("")
+    ('4200', '0.1235', '–', '–', '–')
+    """
+    if value is None or value is pd.NA or value == "" or (isinstance(value, float) and value != value):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def rejected_table(rejected: pd.DataFrame) -> None:
+    """List files that could not be read, with their reasons."""
+    if rejected.empty:
+        return
+    path = "shown_path" if "shown_path" in rejected else "path"
+    with st.expander(f"{len(rejected)} files could not be read", icon=":material/report:"):
+        st.dataframe(
+            rejected[[path, "reason"]],
+            hide_index=True,
+            column_config={path: "File", "reason": st.column_config.TextColumn("Reason", width="large")},
+        )
+
+
+def metrics(values: dict[str, object]) -> None:
+    """Draw a row of numbers."""
+    for column, (name, value) in zip(st.columns(len(values)), values.items(), strict=True):
+        column.metric(name, value)
+
+
+def pager(n_items: int, per_page: int, page: int, on_turn, key: str) -> slice:
+    """Draw the page turner of a grid and return which items are on the page.
+
+    Parameters
+    ----------
+    n_items, per_page : int
+    page : int
+        From 1, as the address has it; out of range counts as the nearest.
+    on_turn : callable
+        Called with the new page.
+    key : str
+        Streamlit key of its buttons.
+    """
+    pages = max(1, -(-n_items // per_page))
+    page = min(max(page, 1), pages)
+    if pages > 1:
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+            st.caption(f"{(page - 1) * per_page + 1}–{min(n_items, page * per_page)} of {n_items:,}", width="content")
+            st.button(":material/chevron_left:", key=f"{key}-back", disabled=page == 1, on_click=on_turn, args=(page - 1,))
+            st.button(":material/chevron_right:", key=f"{key}-on", disabled=page == pages, on_click=on_turn, args=(page + 1,))
+    return slice((page - 1) * per_page, page * per_page)

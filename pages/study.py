@@ -1,0 +1,158 @@
+"""Drop a study: every series labelled, checked against its header, explained, exported."""
+
+import time
+
+import streamlit as st
+
+from core import demo, studies
+from core.errors import CoreError
+from pages.shared import cached, state, widgets
+
+SERIES_PER_PAGE = 12
+
+widgets.header("Study", "Drop a brain MRI study and see, for every series, what its header and its pixels say it is.")
+
+
+def open_study(study: studies.Study) -> None:
+    """Start reading a study and let the address name it."""
+    studies.start(study)
+    state.put(**{state.STUDY: study.id, state.PAGE: None})
+    st.session_state["drop"] = st.session_state.get("drop", 0) + 1  # an emptied uploader frees its memory
+    st.rerun()
+
+
+def intake() -> None:
+    """Explain the page and take files."""
+    st.html(
+        '<ol class="steps">'
+        "<li>Drop the files of one examination: DICOM with or without extension, a folder, a zip, NIfTI, PNG or JPEG.</li>"
+        "<li>Each series gets a plane and a sequence twice: from its header, and from its pixels alone.</li>"
+        "<li>Where the two disagree, or the image model is unsure, it says so instead of guessing.</li>"
+        "<li>Open any slice to see what the model looked at, and take the table with you as CSV.</li></ol>"
+    )
+    with st.container(border=True):
+        kind = st.segmented_control(
+            "What to drop", ["Files or archives", "A folder"], default="Files or archives", label_visibility="collapsed"
+        )
+        given = st.file_uploader(
+            "DICOM, NIfTI, PNG, JPEG, zip or tar.gz",
+            accept_multiple_files="directory" if kind == "A folder" else True,
+            key=f"drop-{kind}-{st.session_state.get('drop', 0)}",
+            help="Files stay on this server, in its workspace. Names and patient identity are not shown.",
+        )
+        with st.container(horizontal=True):
+            go = st.button("Read this study", type="primary", disabled=not given, icon=":material/play_arrow:")
+            example = st.button("Load an example study", icon=":material/science:")
+    try:
+        if go:
+            with st.spinner("Saving files"):
+                study = studies.create((file.name, file) for file in given)
+            open_study(study)
+        if example:
+            with st.spinner("Preparing the example: one synthetic patient, its series mixed"):
+                study = studies.create_from_folder(demo.example_study())
+            open_study(study)
+    except CoreError as error:
+        st.error(str(error))
+
+
+@st.fragment(run_every=0.5)
+def follow(study: studies.Study) -> None:
+    """Show progress, and redraw the page when it ends."""
+    status = study.status
+    if status["state"] != "running":
+        st.rerun()
+    done, total = status["done"], status["total"]
+    share = done / total if total else 0.0
+    spent = time.time() - status["started"]
+    left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.05 else ""
+    text = f"{done} of {total} files{left}" if total else "Looking at the files, and waking the model"
+    st.progress(share, text=text)
+
+
+def card(study: studies.Study, number: int, row, first) -> None:
+    """Draw one series: its middle slice, both answers, how sure, and the verdicts."""
+    with st.container(border=True):
+        picture, words = st.columns([1, 2.1], gap="medium")
+        path = study.picture(number)
+        if path:
+            picture.image(str(path), width="stretch")
+        with words:
+            st.html(
+                f'<div title="{widgets.escape(row.title)}"><b>{widgets.escape(row.title)}</b> '
+                f'<span style="opacity:.65">· {row.n} slices</span></div>'
+                '<table class="labels"><tr><th></th><th>header</th><th>image</th><th></th></tr>'
+                + label_row("Plane", row.header_plane, row.plane_why, row.plane, row.plane_verdict)
+                + label_row("Sequence", row.header_sequence, row.sequence_why, row.sequence, row.sequence_verdict)
+                + "</table>"
+                + widgets.bar(row.plane, row.plane_p, "probability of the plane, mean over the series")
+                + widgets.bar(row.sequence, row.sequence_p, "probability of the sequence, mean over the series")
+                + f'<span style="opacity:.65;font-size:.85rem">Entropy of the middle slice {first.entropy:.2f} nats</span>'
+            )
+            state.go_button(
+                "Explain this slice", "pages/explain.py", key=f"explain-{number}", icon=":material/lightbulb:",
+                **{state.STUDY: study.id, state.ITEM: first.Index},
+            )  # fmt: skip
+
+
+def label_row(name: str, header: str | None, why: str, image: str, verdict: str) -> str:
+    """Return HTML of one row: header's word with its rule on hover, image's word, verdict."""
+    word = widgets.show(header)
+    return (
+        f'<tr><td>{name}</td><td><span class="hint" title="{widgets.escape(why)}">{widgets.escape(word)}</span></td>'
+        f"<td>{widgets.escape(widgets.show(image))}</td><td>{widgets.verdict_chip(verdict)}</td></tr>"
+    )
+
+
+def results(study: studies.Study) -> None:
+    """Draw a finished study."""
+    slices, series, rejected = cached.study_tables(study)
+    verdicts = series[["plane_verdict", "sequence_verdict"]]
+    widgets.metrics(
+        {
+            "Series": len(series),
+            "Slices": f"{len(slices):,}",
+            "Header and image agree": int((verdicts == "agree").all(axis=1).sum()),
+            "Disagree": int((verdicts == "disagree").any(axis=1).sum()),
+            "Unsure": int((verdicts == "unsure").any(axis=1).sum()),
+            "Not read": len(rejected),
+        }
+    )
+    with st.container(horizontal=True):
+        for name, table in (("series", series), ("slices", slices)):
+            csv = cached.study_csv(study, name)
+            st.download_button(f"Table of {name} (CSV)", csv, f"{name}.csv", "text/csv", icon=":material/download:")
+        if st.button("Another study", icon=":material/add:"):
+            state.put(**{state.STUDY: None, state.PAGE: None})
+            st.rerun()
+    widgets.rejected_table(rejected)
+    if series.empty:
+        widgets.empty("No slice was found", "None of the files could be read as an image; the list above says why.")
+        return
+    shown = widgets.pager(
+        len(series), SERIES_PER_PAGE, state.get_int(state.PAGE, 1), lambda p: state.put(page=p), "series"
+    )
+    columns = st.columns(2, gap="medium")
+    for place, row in enumerate(series.iloc[shown].itertuples()):
+        with columns[place % 2]:
+            card(study, row.Index, row, next(slices.loc[[row.middle]].itertuples()))
+
+
+study_id = state.get(state.STUDY)
+try:
+    study = studies.open_study(study_id) if study_id else None
+    status = study.status if study else {}
+except CoreError as error:
+    st.warning(str(error))
+    study, status = None, {}
+
+if study is None:
+    intake()
+elif status["state"] == "running":
+    follow(study)
+elif status["state"] == "done":
+    results(study)
+else:
+    st.error(f"This study was not finished ({status['state']}). {status['message']}")
+    if st.button("Read it again", type="primary"):
+        open_study(study)
