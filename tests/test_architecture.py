@@ -1,0 +1,67 @@
+"""What may import what: core never Streamlit, light modules never TensorFlow."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+
+from core.settings import PROJECT_DIR
+
+LIGHT = (
+    "calibration", "child", "classify", "cohort", "dicom", "errors", "evaluation", "figures", "images", "inference", "jobs",
+    "labels", "runs", "sandbox", "series_vote", "settings", "sources", "splits", "thumbnails", "uncertainty", "vocabulary",
+)  # fmt: skip
+
+
+def imported(path):
+    """Yield the top-level names of every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_core_imports_neither_streamlit_nor_pages():
+    guilty = {
+        path.relative_to(PROJECT_DIR).as_posix(): bad
+        for path in (PROJECT_DIR / "core").rglob("*.py")
+        if (bad := {"streamlit", "pages", "app"} & set(imported(path)))
+    }
+    assert guilty == {}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Import each light module in a fresh process each and say which heavy ones came along."""
+    script = (
+        "import importlib, json, sys\n"
+        "answer = {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(f'core.{name}')\n"
+        "    answer[name] = sorted({'tensorflow', 'keras', 'tf_keras_vis', 'streamlit'} & set(sys.modules))\n"
+        "print(json.dumps(answer))\n"
+    )
+
+    def ask(*names):
+        return subprocess.run([sys.executable, "-c", script, *names], cwd=PROJECT_DIR, capture_output=True, text=True)
+
+    return ask
+
+
+def test_light_modules_load_without_tensorflow(loaded):
+    # One process for all: a module that drags it in is the first of the list to have it.
+    answer = loaded(*LIGHT)
+    assert answer.returncode == 0, answer.stderr
+    heavy = {name: modules for name, modules in json.loads(answer.stdout).items() if modules}
+    assert heavy == {}
+
+
+@pytest.mark.parametrize("name", ["classify", "cohort", "inference", "jobs"])
+def test_doors_load_alone(loaded, name):
+    """A light module that is imported first, as the web process or the command line do, loads without the others' help."""
+    answer = loaded(name)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == f'{{"{name}": []}}'
