@@ -7,6 +7,7 @@ field map) come before rules for weightings, because a "T2 LOCALIZER" is a local
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from core.label_witness import ANYTHING, Finding, Header, found, words
 from core.vocabulary import PLANES, plane_from, sequence_from
@@ -132,16 +133,20 @@ def read_text(header: Header) -> Finding:
         value = seed["sequence"]
         finding = found("T1" if value == "T1CE" else value, "text_seed_name", _seed_evidence(header))
         return replace(finding, contrast=value == "T1CE")
-    phrases = texts(header)
+    return _hear(tuple(texts(header)), is_file=header.get("kind") != "dicom")
+
+
+@lru_cache(maxsize=4096)  # a series says the same in each of its slices
+def _hear(phrases: tuple[str, ...], is_file: bool) -> Finding:
     contrast = _contrast(" | ".join(phrases))
     for text in phrases:
-        value, rule, possible = _name(text, phrases, is_file=header.get("kind") != "dicom")
+        value, rule, possible = _name(text, phrases, is_file)
         if rule:
             return Finding(value, f"text_{rule}", f"“{text}”", possible, contrast)
     return Finding(evidence=", ".join(f"“{text}”" for text in phrases), contrast=contrast)
 
 
-def _name(text: str, phrases: list[str], is_file: bool) -> tuple[str | None, str, frozenset[str]]:
+def _name(text: str, phrases: tuple[str, ...], is_file: bool) -> tuple[str | None, str, frozenset[str]]:
     """Give the value, the rule, and what the words leave possible."""
 
     def one(value: str | None, rule: str, *also: str):

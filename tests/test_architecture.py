@@ -10,8 +10,9 @@ import pytest
 from core.settings import PROJECT_DIR
 
 LIGHT = (
-    "calibration", "child", "classify", "cohort", "dicom", "errors", "evaluation", "figures", "images", "inference", "jobs",
-    "labels", "runs", "sandbox", "series_vote", "settings", "sources", "splits", "thumbnails", "uncertainty", "vocabulary",
+    "settings", "errors", "vocabulary", "child", "dicom", "sandbox", "sources", "images", "thumbnails", "labels",
+    "cohort", "splits", "runs", "jobs", "inference", "evaluation", "uncertainty", "calibration", "series_vote",
+    "classify", "figures",
 )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def test_light_modules_load_without_tensorflow(loaded):
 
 @pytest.mark.parametrize("name", ["classify", "cohort", "inference", "jobs"])
 def test_doors_load_alone(loaded, name):
-    """A light module that is imported first, as the web process or the command line do, loads without the others' help."""
+    """A light module that is imported first, as pages and the command line do, needs no other before it."""
     answer = loaded(name)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == f'{{"{name}": []}}'
