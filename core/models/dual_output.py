@@ -1,0 +1,30 @@
+"""One backbone, a head for the plane and a head for the sequence."""
+
+import keras
+from keras import layers
+
+from core.config import RunConfig
+from core.models.backbones import build_backbone
+from core.models.mc_dropout import MCDropout
+
+
+def build_dual(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
+    """Build backbone → dropout → a softmax for each head.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Takes backbone, weights, image_size, dropout and random_state from it.
+    classes : dict of list of str
+        ``{"plane": [...], "sequence": [...]}``.
+
+    Returns
+    -------
+    keras.Model
+        From ``image`` (n, size, size, 1) in [0, 1] to a list of probabilities (n, classes), in the order of
+        `classes`; each a layer named after its head.
+    """
+    backbone = build_backbone(config.backbone, config.weights, config.image_size)
+    x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
+    answers = [layers.Dense(len(names), activation="softmax", name=head)(x) for head, names in classes.items()]
+    return keras.Model(backbone.input, answers, name="dual")
