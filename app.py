@@ -6,7 +6,7 @@ import streamlit as st
 
 from core import cohort, runs
 from core.vocabulary import NOT_FOR_CLINICAL_USE
-from pages.shared.state import COHORT, RUN
+from pages.shared.state import COHORT, RUN, pages
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -14,21 +14,17 @@ st.set_page_config(page_title="Slicescope", page_icon=str(ASSETS / "icon.svg"), 
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 st.html(ASSETS / "style.css")
 
-page = st.navigation(
-    [
-        st.Page("pages/study.py", title="Study", icon=":material/folder_open:", default=True),
-        st.Page("pages/browse.py", title="Browse", icon=":material/grid_view:"),
-        st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
-        st.Page("pages/errors.py", title="Errors", icon=":material/troubleshoot:"),
-        st.Page("pages/explain.py", title="Explain", icon=":material/lightbulb:"),
-    ]
-)
+page = st.navigation(pages())
 
 with st.sidebar:
     cohorts = cohort.list_cohorts()
     finished = [run.id for run in runs.list_runs() if run.status["state"] == "done"]
     st.selectbox(
-        "Cohort", cohorts, index=cohorts.index("phantom") if "phantom" in cohorts else 0, key=COHORT, bind="query-params"
+        "Cohort",
+        cohorts,
+        index=cohorts.index("phantom") if "phantom" in cohorts else 0,
+        key=COHORT,
+        bind="query-params",
     )
     st.selectbox(
         "Run", finished, index=finished.index("shipped") if "shipped" in finished else 0, key=RUN, bind="query-params"

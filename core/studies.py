@@ -25,13 +25,19 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from core import classify, images, sources
+from core import classify, cohort, images, sources
 from core.errors import CoreError, InputError
 from core.sandbox import get_sandbox
 from core.settings import get_settings
 
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 _LONGEST_NAME = 120
+
+#: Columns of the slice table that the pages show beside the model's answers.
+FACTS = (
+    "shown_path", "SeriesDescription", "image_number", "orientation", "pixel_spacing_row_mm", "pixel_spacing_column_mm",
+    "plane_rule", "tilt_deg", "sequence_rule", "sequence_evidence", "conflict",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,14 +126,16 @@ def create(files: Iterable[tuple[str, BinaryIO]]) -> Study:
         for name, file in files:
             count += 1
             if count > settings.max_upload_files:
-                raise InputError(f"More than {settings.max_upload_files} files were dropped. Drop them as several studies.")
+                raise InputError(
+                    f"More than {settings.max_upload_files} files were dropped. Drop them as several studies."
+                )
             target = _unused(study.files / safe_name(name))
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
                 shutil.copyfileobj(file, out, 1 << 20)
             size += target.stat().st_size
             if size > settings.max_upload_mb << 20:
-                raise InputError(f"More than {settings.max_upload_mb} MB were dropped. Drop them as several studies.")
+                raise InputError(f"More than {settings.max_upload_mb} MB were dropped. Drop fewer at a time.")
             if target.name.lower().endswith(_ARCHIVES):
                 refused += _unpack(target)
         if not count:
@@ -181,9 +189,10 @@ def _run(study: Study, model: str) -> None:
 
     state, message = "failed", "A bug ended it; the server's log says more. Please report it."
     try:
+        facts = cohort.scan(study.files, "study", source="upload")
         slices, series, rejected = classify.classify(study.files, model=model, report=report)
-        refused = pd.DataFrame(study.status["refused"], columns=["path", "reason"])
-        rejected = pd.concat([rejected, refused.assign(shown_path=refused["path"])], ignore_index=True)
+        slices, series = with_facts(slices, series, facts.table)
+        rejected = _all_rejected(rejected, study.status["refused"])
         _draw(study, slices, series)
         for name, table in (("slices", slices), ("series", series), ("rejected", rejected)):
             table.to_parquet(study.folder / f"{name}.parquet")
@@ -195,27 +204,56 @@ def _run(study: Study, model: str) -> None:
         _write_status(study, state=state, message=message, ended=time.time())
 
 
-def middle(slices: pd.DataFrame) -> int:
-    """Position of the middle row of a series' slices, in the order they are stacked."""
-    return len(slices) // 2
+def with_facts(slices: pd.DataFrame, series: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Join what the headers say to what `core.classify` answered.
+
+    Parameters
+    ----------
+    slices, series : DataFrame
+        As `core.classify.classify` gives them.
+    table : DataFrame
+        Slice table of the same files.
+
+    Returns
+    -------
+    slices : DataFrame
+        With the slice table's `FACTS`, in the order of each stack.
+    series : DataFrame
+        With ``middle`` (row of its middle slice in `slices`), ``title``, ``plane_why`` and ``sequence_why``.
+    """
+    slices = slices.merge(table[["path", "frame", *FACTS]], on=["path", "frame"], how="left", validate="1:1")
+    slices = slices.sort_values(["SeriesInstanceUID", "image_number"], kind="stable", ignore_index=True)
+    rows = slices.groupby("SeriesInstanceUID", sort=False).indices
+    middle = [int(rows[uid][len(rows[uid]) // 2]) for uid in series["SeriesInstanceUID"]]
+    first = slices.iloc[middle].reset_index(drop=True)
+    why = first["sequence_rule"] + " " + first["sequence_evidence"]
+    title = first["SeriesDescription"].fillna(first["shown_path"].str.rsplit("/").str[-1])
+    return slices, series.reset_index(drop=True).assign(
+        middle=middle, title=title, plane_why=first["plane_rule"], sequence_why=why.str.strip()
+    )
+
+
+def public(table: pd.DataFrame) -> pd.DataFrame:
+    """Give a study's table as it may leave: no path that names a patient, no column that only the page needs."""
+    shown = table.assign(path=table["shown_path"]) if "shown_path" in table else table
+    return shown.drop(columns=["shown_path", "middle"], errors="ignore")
+
+
+def _all_rejected(rejected: pd.DataFrame, refused: list[tuple[str, str]]) -> pd.DataFrame:
+    """Files that could not be read, and members of archives that were not unpacked."""
+    more = pd.DataFrame(refused, columns=["path", "reason"], dtype="str")
+    return pd.concat([rejected, more.assign(shown_path=more["path"])], ignore_index=True)
 
 
 def _draw(study: Study, slices: pd.DataFrame, series: pd.DataFrame) -> None:
     folder = study.folder / "pictures"
     folder.mkdir(exist_ok=True)
-    for number, row in enumerate(slices_of(slices, series)):
-        one = row.iloc[middle(row)]
+    for number, row in enumerate(slices.iloc[series["middle"]].itertuples()):
         try:
-            pixels = get_sandbox().pixels(study.files / one["path"], int(one["frame"]))
+            pixels = get_sandbox().pixels(study.files / row.path, int(row.frame))
         except CoreError:
             continue  # its series is listed all the same, without a picture
         (folder / f"{number}.png").write_bytes(images.to_png(images.to_display(pixels)))
-
-
-def slices_of(slices: pd.DataFrame, series: pd.DataFrame) -> list[pd.DataFrame]:
-    """Slices of each series, in the order of ``series``."""
-    groups = dict(list(slices.groupby("SeriesInstanceUID", sort=False)))
-    return [groups[uid] for uid in series["SeriesInstanceUID"]]
 
 
 def _unpack(archive: Path) -> list[tuple[str, str]]:
@@ -256,4 +294,4 @@ def _write_status(study: Study, **changes) -> None:
     status.update(changes, pid=os.getpid())
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(status), "utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -10,7 +10,13 @@ from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import show_slice
 
 PER_PAGE = 60
-VIEWS = {"Series": "series", "Slices": "slices", "Counts and splits": "counts", "Export": "export", "Index a folder": "index"}
+VIEWS = {
+    "Series": "series",
+    "Slices": "slices",
+    "Counts and splits": "counts",
+    "Export": "export",
+    "Index a folder": "index",
+}
 
 widgets.header("Browse", "Every slice of a cohort, its labels, and the rule that gave each one.")
 name = st.session_state[state.COHORT]
@@ -78,16 +84,23 @@ def grid(made, table, by_series: bool) -> None:
         )
         for row in rows.itertuples()
     ]
-    made_sheet = cached.thumbnail_sheet(made, tuple(rows.index))
-    thumbnail_grid(tiles, made_sheet, selected=None, on_click=lambda key: state.put(slice=key), key="grid-tiles", tile_px=132)
+    made_sheet = cached.cohort_sheet(made, tuple(rows.index))
+    thumbnail_grid(
+        tiles, made_sheet, selected=None, on_click=lambda key: state.put(slice=key), key="grid-tiles", tile_px=132
+    )
 
 
 def counts(made, table) -> None:
     """Draw how many slices each label has in each split."""
     label = st.segmented_control(
-        "Label", ["plane", "sequence"], default="sequence", key="count", bind="query-params", label_visibility="collapsed"
+        "Label",
+        ["plane", "sequence"],
+        default="sequence",
+        key="count",
+        bind="query-params",
+        label_visibility="collapsed",
     )
-    st.plotly_chart(figures.label_counts(table, label or "sequence"), width="stretch")
+    st.plotly_chart(figures.label_counts(table, label), width="stretch")
     st.caption(
         "Splits are by patient: no patient is in two of them. They are the cohort's default; each run keeps its own."
     )
@@ -110,13 +123,19 @@ def export(made) -> None:
 
 
 view = st.segmented_control(
-    "View", list(VIEWS), default="Series", key=state.VIEW, bind="query-params", label_visibility="collapsed", required=True
+    "View",
+    list(VIEWS),
+    default="Series",
+    key=state.VIEW,
+    bind="query-params",
+    label_visibility="collapsed",
+    required=True,
 )
 try:
     if view == "Index a folder":
         indexing.form()
     elif name is None:
-        widgets.empty("No cohort yet", "Index a folder of the server's disk, or run `python -m core demo` for the phantom cohort.")
+        widgets.empty("No cohort yet", "Index a folder of the server's disk, or run `python -m core demo`.")
     else:
         made = cached.open_cohort(name)
         key = state.get(state.SLICE)

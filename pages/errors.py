@@ -11,7 +11,8 @@ from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import aspect_of, letters_of
 
-PER_PAGE = 48
+PER_PAGE = 12
+WIDE = 6  # classes
 MEASURES = {
     "Predictive entropy": uncertainty.predictive_entropy,
     "Mutual information": uncertainty.mutual_information,
@@ -24,7 +25,8 @@ widgets.header("Errors", "Where a model is wrong, whether it knew, and the very 
 
 def choose(table) -> tuple:
     """Draw head and split choice and return the predictions they leave."""
-    heads, parts = list(dict.fromkeys(table["head"])), [s for s in ("test", "validation", "train") if (table["split"] == s).any()]
+    heads = list(dict.fromkeys(table["head"]))
+    parts = [part for part in ("test", "validation", "train") if (table["split"] == part).any()]
     left, right, _ = st.columns([1, 1.2, 2])
     head = left.segmented_control(
         "Head", heads, default=heads[-1], key="of_head", bind="query-params", required=True, on_change=close,
@@ -51,57 +53,62 @@ def gallery(rows, true: str, predicted: str) -> None:
     """Draw the slices of one cell, most confident first."""
     rows = rows[(rows["y_true"] == true) & (rows["y_pred"] == predicted)].sort_values("p", ascending=False)
     right = true == predicted
-    st.markdown(f"#### {len(rows):,} slices of {true} taken for {predicted}" if not right else f"#### {len(rows):,} slices of {true}, rightly named")
+    how = "named rightly" if right else f"taken for {predicted}"
+    st.markdown(f"**{len(rows):,} slices of {true} {how}**, surest first")
     if rows.empty:
         st.caption("There is none. Choose another cell.")
         return
-    shown = widgets.pager(len(rows), PER_PAGE, state.get_int(state.PAGE, 1), lambda p: state.put(**{state.PAGE: p}), "cell")
+    shown = widgets.pager(
+        len(rows), PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), "cell"
+    )
     page = rows.iloc[shown]
     tiles = [
-        Tile(key=row.key, title=f"{row.p:.0%} {predicted}", note=row.PatientID,
+        Tile(key=row.key, title=f"{predicted} {100 * row.p:.0f} %", note=row.PatientID,
              badge="" if right else f"{true} → {predicted}", tone="good" if right else "bad")
         for row in page.itertuples()
     ]  # fmt: skip
     thumbnail_grid(
         tiles, cached.run_sheet(page), selected=state.get(state.SLICE) or None,
-        on_click=lambda key: state.put(**{state.SLICE: key}), key="cell-tiles",
+        on_click=lambda key: state.put(**{state.SLICE: key}), key="cell-tiles", tile_px=100,
     )  # fmt: skip
 
 
-def dossier(run: runs.Run, row, samples: np.ndarray | None, classes: list[str]) -> None:
+def leave() -> None:
+    """Close the slice."""
+    state.put(**{state.SLICE: None})
+
+
+@st.dialog("One slice", width="large", on_dismiss=leave)
+def dossier(row, samples: np.ndarray | None, classes: list[str]) -> None:
     """Draw one slice: picture, probabilities, Monte-Carlo histogram, uncertainties."""
     made = cached.open_cohort(row["cohort"])
     facts = made.table.loc[row["key"]]
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.html(
-                f"<b>{widgets.escape(row['PatientID'])}</b> &nbsp;{widgets.chip('true: ' + row['y_true'], 'plain')} "
-                f"{widgets.chip('predicted: ' + row['y_pred'], 'good' if row['y_true'] == row['y_pred'] else 'bad')}"
-            )
-            state.go_button(
-                "Explain", "pages/explain.py", key="explain", icon=":material/lightbulb:",
-                sidebar={state.COHORT: row["cohort"]}, **{state.SLICE: row["key"]},
-            )  # fmt: skip
-            state.go_button(
-                "See it in its series", "pages/browse.py", key="browse", icon=":material/grid_view:",
-                sidebar={state.COHORT: row["cohort"]}, **{state.SLICE: row["key"]},
-            )  # fmt: skip
-            if st.button("Close", icon=":material/close:"):
-                state.put(**{state.SLICE: None})
-                st.rerun()
-        picture, words = st.columns([1, 1.35], gap="large")
-        with picture:
-            packed, window = cached.stack(made, (row["key"],))
-            slice_viewer(packed, window, key="error-viewer", letters=letters_of(facts), height_px=360)
-        with words:
-            proba = np.asarray(row["y_proba"])
-            st.html("".join(widgets.bar(classes[i], proba[i]) for i in np.argsort(-proba)[:6]))
-            if samples is None:
-                st.caption("This run keeps no Monte-Carlo samples, so there is no histogram to show.")
-            else:
-                st.plotly_chart(figures.mc_histogram(samples, classes), width="stretch")
-                widgets.metrics({name: f"{float(f(samples[None])[0]):.3f}" for name, f in MEASURES.items()})
-                st.caption("Entropies and information in nats. Each pass drops other units: spread means doubt.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(
+            f"<b>{widgets.escape(row['PatientID'])}</b> &nbsp;{widgets.chip('true: ' + row['y_true'], 'plain')} "
+            f"{widgets.chip('predicted: ' + row['y_pred'], 'good' if row['y_true'] == row['y_pred'] else 'bad')}"
+        )
+        state.go_button(
+            "Explain", "pages/explain.py", key="explain", icon=":material/lightbulb:",
+            sidebar={state.COHORT: row["cohort"]}, **{state.SLICE: row["key"]},
+        )  # fmt: skip
+        state.go_button(
+            "See it in its series", "pages/browse.py", key="browse", icon=":material/grid_view:",
+            sidebar={state.COHORT: row["cohort"]}, **{state.SLICE: row["key"]},
+        )  # fmt: skip
+    picture, words = st.columns([1, 1.35], gap="large")
+    with picture:
+        packed, window = cached.stack(made, (row["key"],), aspect_of(facts))
+        slice_viewer(packed, window, key="error-viewer", letters=letters_of(facts), height_px=360)
+    with words:
+        proba = np.asarray(row["y_proba"])
+        st.html("".join(widgets.bar(classes[i], proba[i]) for i in np.argsort(-proba)[:6]))
+        if samples is None:
+            st.caption("This run keeps no Monte-Carlo samples, so there is no histogram to show.")
+        else:
+            st.plotly_chart(figures.mc_histogram(samples, classes), width="stretch")
+            widgets.metrics({name: f"{float(f(samples[None])[0]):.3f}" for name, f in MEASURES.items()})
+            st.caption("Entropies and information in nats. Each pass drops other units: spread means doubt.")
 
 
 def risk(table, samples: np.ndarray | None) -> None:
@@ -119,8 +126,11 @@ def risk(table, samples: np.ndarray | None) -> None:
         correct = (table["y_true"] == table["y_pred"]).to_numpy()
         coverage, accuracy = uncertainty.risk_coverage(correct, values)
         at = max(0, round(kept / 100 * len(correct)) - 1)
-        st.metric("Accuracy on what is kept", f"{accuracy[at]:.1%}", f"{accuracy[at] - correct.mean():+.1%} against all")
-        st.markdown(f"**{len(correct) - at - 1:,}** of {len(correct):,} slices go to a person, the most uncertain first.")
+        gain = 100 * (accuracy[at] - correct.mean())
+        st.metric("Accuracy on what is kept", f"{100 * accuracy[at]:.1f} %", f"{gain:+.1f} points against all")
+        st.markdown(
+            f"**{len(correct) - at - 1:,}** of {len(correct):,} slices go to a person, the least certain first."
+        )
     with right:
         st.plotly_chart(figures.risk_coverage(coverage, accuracy, kept / 100), width="stretch")
 
@@ -130,12 +140,14 @@ def page(run: runs.Run) -> None:
     table = cached.predictions(run)
     head, part, rows = choose(table)
     classes = run.card()["classes"][head]
-    samples = cached.mc_samples(run, head, part)
+    samples = cached.mc_samples(run, head)
+    if samples is not None:
+        samples = samples[(table[table["head"] == head]["split"] == part).to_numpy()]
     matrix = evaluation.confusion(rows["y_true"], rows["y_pred"], classes)
     widgets.metrics(
         {
-            "Accuracy": f"{matrix.accuracy:.1%}",
-            "Always naming the commonest class": f"{matrix.majority:.1%}",
+            "Accuracy": f"{100 * matrix.accuracy:.1f} %",
+            "Majority baseline": f"{100 * matrix.majority:.1f} %",
             "Slices": f"{len(rows):,}",
             "Patients": rows["PatientID"].nunique(),
             "Mistakes": int((rows["y_true"] != rows["y_pred"]).sum()),
@@ -144,14 +156,21 @@ def page(run: runs.Run) -> None:
     true, _, predicted = state.get(state.CELL).partition("|")
     chosen = (classes.index(true), classes.index(predicted)) if {true, predicted} <= set(classes) else None
     st.markdown(f"#### Confusion matrix: {head}, {part} slices")
-    confusion_matrix(matrix.counts, classes, selected=chosen, on_click=open_cell(classes), key="matrix")
-    st.caption("Rows are the truth, columns the prediction. Click a cell, or use arrow keys and Enter, to see its slices.")
-    if chosen:
-        found = rows[rows["key"] == state.get(state.SLICE)]
-        if len(found):
-            place = rows.index.get_loc(found.index[0])
-            dossier(run, found.iloc[0], samples[place] if samples is not None else None, classes)
-        gallery(rows, true, predicted)
+    # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
+    left, right = st.columns([1.1, 1], gap="large") if len(classes) <= WIDE else (st.container(), st.container())
+    with left:
+        confusion_matrix(matrix.counts, classes, selected=chosen, on_click=open_cell(classes), key="matrix")
+        st.caption("Rows are the truth, columns the prediction. Click a cell, or use arrow keys and Enter.")
+    with right:
+        if chosen:
+            gallery(rows, true, predicted)
+        else:
+            widgets.empty(
+                "No cell chosen", "Click a cell of the matrix to see its slices here.", ":material/touch_app:"
+            )
+    found = np.flatnonzero(rows["key"] == state.get(state.SLICE))
+    if len(found):
+        dossier(rows.iloc[found[0]], samples[found[0]] if samples is not None else None, classes)
     st.markdown("#### Does it know when it is wrong?")
     risk(rows, samples)
 

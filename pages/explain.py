@@ -1,17 +1,19 @@
 """What the model looked at: image, overlay and heatmap; for a Siamese run, the jury."""
 
+import numpy as np
 import streamlit as st
 
-from core import figures, runs, studies
-from core.errors import CoreError, InputError
-from pages.shared import cached, intake, state, widgets
+from core import images, runs, studies
+from core.errors import CoreError
+from pages.shared import cached, state, widgets
 from pages.shared.components.slice_viewer import pack_heat, pack_stack, slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
+from pages.shared.intake import follow, uploader
 from pages.shared.subject import Subject, from_cohort, from_study
 
 METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "layer_cam": "Layer-CAM"}
 
-widgets.header("Explain", "Which part of a slice speaks for a class, seen through the model's own eyes.")
+widgets.header("Explain", "Which part of a slice speaks for a class, as the model sees it.")
 
 
 def subject() -> Subject | None:
@@ -21,7 +23,133 @@ def subject() -> Subject | None:
     if state.get(state.STUDY):
         study = studies.open_study(state.get(state.STUDY))
         if study.status["state"] == "running":
-            intake.follow(study)
+            follow(study)
             return None
-        return from_study(study, state.get_int(state.ITEM, studies.first_item(study)))
+        return from_study(study, state.get_int(state.ITEM))
     return None
+
+
+def forget() -> None:
+    """Let go of the slice."""
+    state.put(**{state.SLICE: None, state.STUDY: None, state.ITEM: None})
+
+
+def choose_subject(run: runs.Run) -> None:
+    """Offer slices that the run was tested on, worst mistakes first, and an upload."""
+    st.markdown("#### A slice of this run")
+    st.caption("Test slices, wrong answers first. Any slice on Study, Browse or Errors also leads here.")
+    rows = cached.predictions(run)
+    rows = rows[rows["split"] == "test"] if (rows["split"] == "test").any() else rows
+    wrong = rows["y_true"] != rows["y_pred"]
+    rows = rows.assign(wrong=wrong).sort_values(["wrong", "p"], ascending=False).drop_duplicates("key").head(24)
+    tiles = [
+        Tile(key=row.key, title=f"{row.y_pred} {100 * row.p:.0f} %", note=row.PatientID,
+             badge=f"truth: {row.y_true}" if row.wrong else "", tone="bad")
+        for row in rows.itertuples()
+    ]  # fmt: skip
+    cohort_of = dict(zip(rows["key"], rows["cohort"], strict=True))
+
+    def open_slice(key: str) -> None:
+        state.choose(cohort=cohort_of[key])
+        state.put(**{state.SLICE: key})
+
+    thumbnail_grid(tiles, cached.run_sheet(rows), selected=None, on_click=open_slice, key="suggestions", tile_px=140)
+    st.markdown("#### Or a file of yours")
+    uploader("explain")
+
+
+def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str, str]:
+    """Draw head, class, layer and method choice."""
+    one, two, three, four = st.columns(4)
+    card = run.card()
+    heads = list(card["classes"])
+    head = one.selectbox("Head", heads, index=len(heads) - 1, key="x_head", bind="query-params")
+    target = two.selectbox(
+        "Class", ["predicted", *card["classes"][head]], key="x_class", bind="query-params",
+        help="Whose evidence is shown: the model's answer, or any other class.",
+    )  # fmt: skip
+    layers = cached.explain(run, it, head, None, None, "grad_cam")[2]
+    layer = three.selectbox(
+        "Layer", layers, index=layers.index(card["cam_layer"]), key="x_layer", bind="query-params",
+        help="Deeper layers know more and see coarser.",
+    )  # fmt: skip
+    method = four.selectbox("Method", list(METHODS), format_func=METHODS.get, key="x_method", bind="query-params")
+    return head, None if target == "predicted" else target, layer, method
+
+
+def figure(run: runs.Run, it: Subject) -> None:
+    """Draw the three pictures, what the model says, and the download."""
+    with st.spinner("Asking the model"):
+        head, target, layer, method = controls(run, it)
+        classes = run.card()["classes"][head]
+        proba = cached.predict(run, it)[head]
+        heat, shown, _ = cached.explain(run, it, head, classes.index(target) if target else None, layer, method)
+    window = images.default_window(it.pixels)
+    slice_viewer(
+        pack_stack(it.pixels[None], it.aspect), window, key="explain-viewer", letters=it.letters, heat=pack_heat(heat),
+        panels=(("image", "Image"), ("overlay", f"Overlay: {classes[shown]}"), ("heat", "Heatmap")), height_px=400,
+    )  # fmt: skip
+    answer, words = st.columns([1.3, 1], gap="large")
+    with answer:
+        best = int(proba.argmax())
+        st.html(
+            f"<b>{head.capitalize()}</b>: the model says {widgets.chip(classes[best], 'info')} "
+            f"the header says {widgets.chip(widgets.show(it.labels.get(head)), 'plain')}"
+            + "".join(widgets.bar(classes[i], proba[i]) for i in np.argsort(-proba)[:6])
+        )
+    with words:
+        st.markdown(
+            f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer `{layer}`. "
+            "It says what the model used, not what is true, and it is coarse: one cell of the layer covers many pixels."
+        )
+        title = f"{it.title} · {run.config.name} · {head}: {classes[shown]} · {METHODS[method]}"
+        st.download_button(
+            "Download as PNG", cached.png(title, it, heat), "explanation.png", "image/png", icon=":material/download:"
+        )
+
+
+def jury(run: runs.Run, it: Subject) -> None:
+    """Draw the reference slices of each class, most alike first, and the vote."""
+    st.markdown("#### The jury")
+    with st.spinner("Calling the jury"):
+        verdict = cached.jury(run, it)
+    st.markdown(
+        f"The slice was compared with {len(verdict.similarities)} reference slices of training patients. "
+        f"They vote for **{verdict.winner}**."
+    )
+    columns = st.columns(len(verdict.votes))
+    for column, (name, share) in zip(columns, verdict.votes.items(), strict=True):
+        column.metric(name, f"{100 * share:.0f} %")
+    order = np.argsort(-verdict.similarities)
+    tiles = [
+        Tile(key=str(i), title=f"{verdict.labels[i]} · {verdict.similarities[i]:.2f}", note=verdict.patients[i],
+             badge=f"#{rank + 1}", tone="good" if verdict.labels[i] == verdict.winner else "")
+        for rank, i in enumerate(order)
+    ]  # fmt: skip
+    thumbnail_grid(tiles, sheet(verdict.pictures[order]), selected=None, on_click=lambda key: None, key="jury")
+
+
+def page(run: runs.Run) -> None:
+    """Draw the page of one run."""
+    it = subject()
+    if it is None:
+        if not state.get(state.STUDY):
+            choose_subject(run)
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{it.title}**", width="content")
+        st.button("Another slice", icon=":material/arrow_back:", on_click=forget)
+    if run.config.kind == "siamese":
+        jury(run, it)
+    figure(run, it)
+
+
+try:
+    run_id = st.session_state[state.RUN]
+    if run_id is None:
+        widgets.empty("No finished run yet", "Start one on **Train**; when it is done it can be chosen in the sidebar.")
+    else:
+        page(runs.read_run(run_id))
+except CoreError as error:
+    st.error(str(error))
+    st.button("Choose another slice", on_click=forget)

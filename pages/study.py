@@ -1,73 +1,27 @@
 """Drop a study: every series labelled, checked against its header, explained, exported."""
 
-import time
-
 import streamlit as st
 
-from core import demo, studies
+from core import studies
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
+from pages.shared.intake import follow, open_study, uploader
 
 SERIES_PER_PAGE = 12
 
 widgets.header("Study", "Drop a brain MRI study and see, for every series, what its header and its pixels say it is.")
 
 
-def open_study(study: studies.Study) -> None:
-    """Start reading a study and let the address name it."""
-    studies.start(study)
-    state.put(**{state.STUDY: study.id, state.PAGE: None})
-    st.session_state["drop"] = st.session_state.get("drop", 0) + 1  # an emptied uploader frees its memory
-    st.rerun()
-
-
-def intake() -> None:
+def welcome() -> None:
     """Explain the page and take files."""
     st.html(
-        '<ol class="steps">'
-        "<li>Drop the files of one examination: DICOM with or without extension, a folder, a zip, NIfTI, PNG or JPEG.</li>"
-        "<li>Each series gets a plane and a sequence twice: from its header, and from its pixels alone.</li>"
-        "<li>Where the two disagree, or the image model is unsure, it says so instead of guessing.</li>"
-        "<li>Open any slice to see what the model looked at, and take the table with you as CSV.</li></ol>"
+        '<div class="steps">'
+        "<div>Drop the files of one examination: DICOM, a folder of it, a zip, NIfTI, PNG or JPEG.</div>"
+        "<div>Each series gets a plane and a sequence twice: from its header, and from its pixels alone.</div>"
+        "<div>Where the two disagree, or the image model is unsure, it says so instead of guessing.</div>"
+        "<div>Open any slice to see what the model looked at, and take the table with you as CSV.</div></div>"
     )
-    with st.container(border=True):
-        kind = st.segmented_control(
-            "What to drop", ["Files or archives", "A folder"], default="Files or archives", label_visibility="collapsed"
-        )
-        given = st.file_uploader(
-            "DICOM, NIfTI, PNG, JPEG, zip or tar.gz",
-            accept_multiple_files="directory" if kind == "A folder" else True,
-            key=f"drop-{kind}-{st.session_state.get('drop', 0)}",
-            help="Files stay on this server, in its workspace. Names and patient identity are not shown.",
-        )
-        with st.container(horizontal=True):
-            go = st.button("Read this study", type="primary", disabled=not given, icon=":material/play_arrow:")
-            example = st.button("Load an example study", icon=":material/science:")
-    try:
-        if go:
-            with st.spinner("Saving files"):
-                study = studies.create((file.name, file) for file in given)
-            open_study(study)
-        if example:
-            with st.spinner("Preparing the example: one synthetic patient, its series mixed"):
-                study = studies.create_from_folder(demo.example_study())
-            open_study(study)
-    except CoreError as error:
-        st.error(str(error))
-
-
-@st.fragment(run_every=0.5)
-def follow(study: studies.Study) -> None:
-    """Show progress, and redraw the page when it ends."""
-    status = study.status
-    if status["state"] != "running":
-        st.rerun()
-    done, total = status["done"], status["total"]
-    share = done / total if total else 0.0
-    spent = time.time() - status["started"]
-    left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.05 else ""
-    text = f"{done} of {total} files{left}" if total else "Looking at the files, and waking the model"
-    st.progress(share, text=text)
+    uploader("study")
 
 
 def card(study: studies.Study, number: int, row, first) -> None:
@@ -87,7 +41,7 @@ def card(study: studies.Study, number: int, row, first) -> None:
                 + "</table>"
                 + widgets.bar(row.plane, row.plane_p, "probability of the plane, mean over the series")
                 + widgets.bar(row.sequence, row.sequence_p, "probability of the sequence, mean over the series")
-                + f'<span style="opacity:.65;font-size:.85rem">Entropy of the middle slice {first.entropy:.2f} nats</span>'
+                + f'<span class="small">Entropy of the middle slice {first.entropy:.2f} nats</span>'
             )
             state.go_button(
                 "Explain this slice", "pages/explain.py", key=f"explain-{number}", icon=":material/lightbulb:",
@@ -119,8 +73,8 @@ def results(study: studies.Study) -> None:
         }
     )
     with st.container(horizontal=True):
-        for name, table in (("series", series), ("slices", slices)):
-            csv = cached.study_csv(study, name)
+        for name in ("series", "slices"):
+            csv = cached.study_csv(study.id, name)
             st.download_button(f"Table of {name} (CSV)", csv, f"{name}.csv", "text/csv", icon=":material/download:")
         if st.button("Another study", icon=":material/add:"):
             state.put(**{state.STUDY: None, state.PAGE: None})
@@ -147,7 +101,7 @@ except CoreError as error:
     study, status = None, {}
 
 if study is None:
-    intake()
+    welcome()
 elif status["state"] == "running":
     follow(study)
 elif status["state"] == "done":

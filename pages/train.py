@@ -1,7 +1,5 @@
 """Launch a run, follow the queue, cancel, open what is finished."""
 
-import time
-
 import streamlit as st
 
 from core import cohort, figures, jobs, runs, splits, training
@@ -16,7 +14,14 @@ KINDS = {
 }
 BACKBONES = ["slicescope", "ResNet50", "MobileNetV2", "EfficientNetV2B0"]
 ACTIVE = ("queued", "running")
-TONES = {"done": "good", "failed": "bad", "interrupted": "bad", "cancelled": "warn", "running": "info", "queued": "plain"}
+TONES = {
+    "done": "good",
+    "failed": "bad",
+    "interrupted": "bad",
+    "cancelled": "warn",
+    "running": "info",
+    "queued": "plain",
+}
 
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
 
@@ -36,11 +41,15 @@ def form(name: str) -> training.RunConfig:
         )  # fmt: skip
     one, two = st.columns(2)
     backbone = one.selectbox(
-        "Backbone", BACKBONES, help="slicescope is small and quick; the others are Keras' own and want more time and memory."
+        "Backbone",
+        BACKBONES,
+        help="slicescope is small and quick; the others are Keras' own and want more time and memory.",
     )
     starts = ["slicescope", "none"] if backbone == "slicescope" else ["imagenet", "none"]
     weights = two.selectbox(
-        "Start from", starts, help="slicescope: shipped weights. imagenet: fetched once from the network. none: random numbers."
+        "Start from",
+        starts,
+        help="slicescope: shipped weights. imagenet: fetched once from the network. none: random numbers.",
     )
     one, two = st.columns(2)
     epochs = one.number_input("Epochs", 1, 500, 20, help="Passes over the training slices with the backbone frozen.")
@@ -55,7 +64,9 @@ def form(name: str) -> training.RunConfig:
         batch = two.select_slider("Batch size", [8, 16, 32, 64, 128], 64)
         rate = one.select_slider("Learning rate", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2], 1e-3, format_func=lambda v: f"{v:g}")
         dropout = two.slider("Dropout", 0.0, 0.8, 0.3, 0.05, help="Share of units switched off at each step.")
-        views = one.number_input("Augmented views", 0, 8, 2, help="Shifted, turned, brighter copies of each training slice.")
+        views = one.number_input(
+            "Augmented views", 0, 8, 2, help="Shifted, turned, brighter copies of each training slice."
+        )
         seed = two.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same split and the same run.")
         mc_samples = one.number_input(
             "MC passes", 2, 500, 50, disabled=kind != "bayesian", help="Dropout passes per slice of a Bayesian run."
@@ -77,10 +88,16 @@ def preview(made: cohort.Cohort, config: training.RunConfig) -> None:
     st.markdown("#### The split, by patient")
     label = "sequence" if config.kind == "dual" else config.label
     split, table = cached.split(made, config.fractions, config.random_state, label)
-    st.dataframe(splits.summary(table, split, label), hide_index=True)
+    counts = splits.summary(table, split, label)
+    shown = counts["slices"].astype("str") + " from " + counts["patients"].astype("str")
+    wide = counts.assign(shown=shown).pivot(index=label, columns="split", values="shown")
+    st.dataframe(wide.reindex(columns=splits.SPLITS).fillna("none"))
+    st.caption("Slices, and from how many patients.")
     shared = splits.leaks(table, split)
     if shared.empty:
-        st.caption(":material/verified: No patient is in more than one part, so the test says something about new people.")
+        st.caption(
+            ":material/verified: No patient is in more than one part, so the test says something about new people."
+        )
     else:
         st.error(f"{len(shared)} patients are in more than one part: {', '.join(shared['PatientID'].astype(str)[:5])}")
 
@@ -100,8 +117,7 @@ def launch(name: str | None) -> None:
     if go:
         config.validate()
         run = jobs.submit(config)
-        state.choose_later(view="Queue and runs")
-        state.put(followed=run.id)
+        st.session_state["started"] = run.id
         st.rerun()
 
 
@@ -161,6 +177,8 @@ def overview() -> None:
     draw_run(next(run for run in rest if run.id == chosen))
 
 
+if st.session_state.pop("started", None):
+    state.choose(view="Queue and runs")
 view = st.segmented_control(
     "View", ["New run", "Queue and runs"], default="New run", key=state.VIEW, bind="query-params",
     label_visibility="collapsed", required=True,

@@ -1,17 +1,20 @@
 """The only place with ``st.cache_data`` and ``st.cache_resource``.
 
 Both are shared by all sessions. Every key holds what the answer depends on (a file's change time, a
-run's id, a slice's place), never just a name, so nothing stale is shown. What is returned is read-only.
+run's id, a slice's place), never just a name, so nothing stale is shown; arguments with an underscore
+are not part of the key. What is returned is read-only.
 """
 
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import streamlit as st
-
-from core import cohort, evaluation, images, inference, runs, studies, thumbnails
 from core.sandbox import get_sandbox
+
+from core import cohort, figures, images, inference, runs, splits, studies, thumbnails
 from core.settings import get_settings
 from pages.shared.components.slice_viewer import pack_stack
 from pages.shared.components.thumbnail_grid import sheet
@@ -21,82 +24,215 @@ STACK_SLICES, STACK_SIDE = 120, 320
 THUMBNAIL_PX = 96
 
 
-def stamp(*paths: Path) -> tuple[int, ...]:
-    """Change times of files in nanoseconds; 0 where there is none."""
+def _stamp(*paths: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 # Cohorts --------------------------------------------------------------------------------------------
 
 
+def _cohort_key(name: str) -> tuple:
+    folder = get_settings().cohorts_dir / name
+    return str(folder), *_stamp(folder / "cohort.parquet", folder / "label_log.jsonl")
+
+
 def open_cohort(name: str) -> cohort.Cohort:
     """Read a cohort; the index of its table is the slice key."""
-    folder = get_settings().cohorts_dir / name
-    return _cohort(name, str(folder), stamp(folder / "cohort.parquet", folder / "label_log.jsonl"))
+    return _open_cohort(name, _cohort_key(name))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the cohort")
-def _cohort(name: str, folder: str, stamps: tuple) -> cohort.Cohort:
-    from dataclasses import replace
-
+def _open_cohort(name: str, key: tuple) -> cohort.Cohort:
     made = cohort.read(name)
-    keys = made.table["SOPInstanceUID"].astype(str) + ":" + made.table["frame"].astype(str)
+    keys = made.table["SOPInstanceUID"].astype("str") + ":" + made.table["frame"].astype("str")
     return replace(made, table=made.table.set_index(pd.Index(keys, name="key")))
 
 
-def series_table(made: cohort.Cohort, name: str) -> pd.DataFrame:
-    """One row a series: number of slices and the key of the middle one, with that one's columns."""
-    return _series(made, name, stamp(made.folder / "cohort.parquet"))
+def series_table(made: cohort.Cohort) -> pd.DataFrame:
+    """One row a series: that of its middle slice, with ``n``, the number of slices."""
+    return _series_table(made, _cohort_key(made.name))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _series(_made: cohort.Cohort, name: str, stamps: tuple) -> pd.DataFrame:
-    table = _made.table.sort_values(["SeriesInstanceUID", "image_number"], kind="stable")
-    place = table.groupby("SeriesInstanceUID", sort=False).cumcount()
-    count = table.groupby("SeriesInstanceUID", sort=False)["frame"].transform("size")
-    return table[place == count // 2].assign(n=count[place == count // 2])
+def _series_table(_made: cohort.Cohort, key: tuple) -> pd.DataFrame:
+    table = _made.table.sort_values(["PatientID", "SeriesInstanceUID", "image_number"], kind="stable")
+    by_series = table.groupby("SeriesInstanceUID", sort=False)["frame"]
+    n = by_series.transform("size")
+    return table.assign(n=n)[by_series.cumcount() == n // 2]
 
 
-@st.cache_data(max_entries=256, show_spinner="Drawing thumbnails")
-def thumbnail_sheet(name: str, keys: tuple[str, ...], stamps: tuple) -> dict:
-    """Return one sheet with the thumbnails of these slices."""
-    made = open_cohort(name)
-    return sheet(thumbnails.sprites(made, made.table.loc[list(keys)], THUMBNAIL_PX))
+def cohort_sheet(made: cohort.Cohort, keys: tuple[str, ...]) -> dict:
+    """One sheet with the thumbnails of these slices."""
+    return _cohort_sheet(made, _cohort_key(made.name), keys)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Reading the slices")
-def stack(root: str, files: tuple[tuple[str, int], ...], aspect: float, stamps: tuple) -> tuple[dict, tuple[float, float]]:
-    """Return what the viewer is sent of these slices, and a window for them.
+@st.cache_data(max_entries=128, show_spinner="Drawing thumbnails")
+def _cohort_sheet(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...]) -> dict:
+    return sheet(thumbnails.sprites(_made, _made.table.loc[list(keys)], THUMBNAIL_PX))
+
+
+def run_sheet(rows: pd.DataFrame) -> dict:
+    """One sheet with the thumbnails of predictions, which may be of several cohorts."""
+    if rows["cohort"].nunique() == 1:
+        return cohort_sheet(open_cohort(rows["cohort"].iloc[0]), tuple(rows["key"]))
+    parts = {name: open_cohort(name) for name in rows["cohort"].unique()}
+    pictures = [
+        thumbnails.sprites(parts[name], parts[name].table.loc[[key]], THUMBNAIL_PX)
+        for name, key in zip(rows["cohort"], rows["key"], strict=True)
+    ]
+    return sheet(np.concatenate(pictures))
+
+
+def stack(made: cohort.Cohort, keys: tuple[str, ...], aspect: float) -> tuple[dict, tuple[float, float]]:
+    """What the viewer is sent of these slices, and a window for them.
 
     Slices larger than the viewer's limit are thinned by whole steps, never resampled.
     """
-    planes = [pixels(root, path, frame, stamps) for path, frame in files]
-    step = max(1, -(-max(planes[0].shape) // STACK_SIDE))
-    planes = [plane[::step, ::step] for plane in planes]
-    made = np.stack(planes)
-    return pack_stack(made, aspect), images.default_window(made[len(made) // 2])
+    return _stack(made, _cohort_key(made.name), keys, aspect)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def pixels(root: str, path: str, frame: int, stamps: tuple) -> np.ndarray:
-    """Return one slice, parsed in the sandbox."""
-    return get_sandbox().pixels(Path(root) / path, frame)
+@st.cache_resource(max_entries=32, show_spinner="Reading the slices")
+def _stack(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...], aspect: float) -> tuple:
+    planes = [cohort_pixels(_made, one) for one in keys]
+    rows, columns = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
+    step = max(1, -(-max(rows, columns) // STACK_SIDE))
+    made = np.zeros((len(planes), -(-rows // step), -(-columns // step)), np.float32)
+    for place, plane in zip(made, planes, strict=True):
+        thin = plane[::step, ::step]
+        place[: thin.shape[0], : thin.shape[1]] = thin
+    return pack_stack(made, aspect), images.default_window(planes[len(planes) // 2])
+
+
+def cohort_pixels(made: cohort.Cohort, key: str) -> np.ndarray:
+    """Pixels of a cohort's slice, parsed in the sandbox."""
+    row = made.table.loc[key]
+    return _pixels(str(made.root / row["path"]), int(row["frame"]), int(row["file_mtime_ns"]))
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _pixels(path: str, frame: int, stamp: int) -> np.ndarray:
+    return get_sandbox().pixels(Path(path), frame)
+
+
+def manifest(made: cohort.Cohort) -> str:
+    """The original project's manifest of a cohort."""
+    return _manifest(made, _cohort_key(made.name))
+
+
+@st.cache_data(max_entries=4, show_spinner="Writing the manifest")
+def _manifest(_made: cohort.Cohort, key: tuple) -> str:
+    return cohort.manifest_json(_made)
+
+
+def split(made: cohort.Cohort, fractions: tuple, random_state: int, label: str) -> tuple[pd.Series, pd.DataFrame]:
+    """Split of a cohort by patient, and the table it belongs to."""
+    return _split(made, _cohort_key(made.name), fractions, random_state, label), made.table
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _split(_made: cohort.Cohort, key: tuple, fractions: tuple, random_state: int, label: str) -> pd.Series:
+    return splits.patient_split(_made.table, fractions, random_state, label)
+
+
+# Studies --------------------------------------------------------------------------------------------
+
+
+def study_tables(study: studies.Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Slices, series and rejected files of a finished study."""
+    return _study_tables(study.id, _stamp(study.folder / "series.parquet"))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _study_tables(study_id: str, stamp: tuple) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    study = studies.open_study(study_id)
+    return study.table("slices"), study.table("series"), study.table("rejected")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def study_csv(study_id: str, name: str) -> bytes:
+    """A finished study's table as CSV, with no path that names a patient."""
+    slices, series, _ = study_tables(studies.open_study(study_id))
+    return studies.public(slices if name == "slices" else series).to_csv(index=False).encode()
+
+
+def study_pixels(study: studies.Study, item: int) -> np.ndarray:
+    """Pixels of a study's slice."""
+    row = study_tables(study)[0].iloc[item]
+    path = study.files / row["path"]
+    return _pixels(str(path), int(row["frame"]), _stamp(path)[0])
 
 
 # Runs -----------------------------------------------------------------------------------------------
 
 
 def predictions(run: runs.Run) -> pd.DataFrame:
-    """One row a slice and head, as `core.evaluation` stored them, with ``key``, ``p`` and ``entropy``."""
-    return _predictions(run.id, stamp(run.folder / "predictions.parquet"))
+    """One row a slice and head, as evaluation stored them, with ``key`` and ``p``, the answer's probability."""
+    return _predictions(run.id, _stamp(run.folder / "predictions.parquet"))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the predictions")
-def _predictions(run_id: str, stamps: tuple) -> pd.DataFrame:
+def _predictions(run_id: str, stamp: tuple) -> pd.DataFrame:
     table = runs.read_run(run_id).predictions()
-    proba = [np.asarray(p, float) for p in table["y_proba"]]
     return table.assign(
-        key=table["SOPInstanceUID"].astype(str) + ":" + table["frame"].astype(str),
-        p=[float(p.max()) for p in proba],
-        entropy=[float(-(p[p > 0] * np.log(p[p > 0])).sum()) for p in proba],
+        key=table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str"),
+        p=[float(np.max(proba)) for proba in table["y_proba"]],
     )
+
+
+def mc_samples(run: runs.Run, head: str) -> np.ndarray | None:
+    """Monte-Carlo samples of a head, (n, T, classes), in the order of its predictions; None without."""
+    return _mc_samples(str(run.folder / "mc_samples.npz"), _stamp(run.folder / "mc_samples.npz"), head)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the Monte-Carlo samples")
+def _mc_samples(path: str, stamp: tuple, head: str) -> np.ndarray | None:
+    if not stamp[0]:
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        return stored.get(head)
+
+
+# The model's answers --------------------------------------------------------------------------------
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _model_input(subject_id: str, size: int, _subject) -> tuple[np.ndarray, images.Geometry]:
+    return images.to_model_input(_subject.pixels, _subject.spacing_mm, size)
+
+
+def predict(run: runs.Run, subject) -> dict[str, np.ndarray]:
+    """Calibrated probabilities of each head for one slice."""
+    return _predict(run.id, subject.id, _stamp(run.folder / "bundle" / "card.json"), run, subject)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _predict(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subject) -> dict[str, np.ndarray]:
+    image, _ = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
+    answer = inference.get_worker().predict(_run.bundle, image[None])
+    return {head: proba[0] for head, proba in answer.heads.items()}
+
+
+def explain(
+    run: runs.Run, subject, head: str, class_index: int | None, layer: str | None, method: str
+) -> tuple[np.ndarray, int, list[str]]:
+    """Heatmap on the slice's own grid (0 to 1), the class it is of, and the layers there are."""
+    stamp = _stamp(run.folder / "bundle" / "card.json")
+    return _explain(run.id, subject.id, stamp, head, class_index, layer, method, run, subject)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _explain(
+    run_id: str, subject_id: str, stamp: tuple, head: str, class_index: int | None, layer: str | None, method: str,
+    _run: runs.Run, _subject,
+) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
+    image, geometry = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
+    heat, shown, layers = inference.get_worker().explain(_run.bundle, image, head, class_index, layer, method)
+    return images.from_model_grid(heat, geometry), shown, layers
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def png(title: str, _subject, _heat: np.ndarray) -> bytes:
+    """Image, overlay and heatmap as one picture; the title names the slice, run, class and method."""
+    file = BytesIO()
+    figures.explanation_png(images.to_display(_subject.pixels), _heat, title, file)
+    return file.getvalue()

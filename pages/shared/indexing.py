@@ -28,7 +28,9 @@ def allowed(text: str) -> Path:
     if not any(path.is_relative_to(root) for root in roots):
         raise InputError(f"This server indexes only folders under {', '.join(map(str, roots))}; received {text!r}.")
     if not path.is_dir():
-        raise InputError(f"There is no folder {text!r} on the server. Check the spelling; it is the server's disk, not yours.")
+        raise InputError(
+            f"There is no folder {text!r} on the server. Check the spelling; it is the server's disk, not yours."
+        )
     return path
 
 
@@ -75,7 +77,7 @@ def follow(name: str) -> None:
 def form() -> None:
     """Draw the form, and what came of the last scan."""
     st.markdown(
-        "Name a folder **on the server's disk**. Files stay where they are and are never changed; the workspace keeps a "
+        "Name a folder **on the server's disk**. Files stay where they are and are not changed; the workspace keeps a "
         "table with one row a slice. Indexing the same folder again reads only what is new or changed."
     )
     with st.form("index", border=True):
@@ -96,4 +98,7 @@ def form() -> None:
         st.error(scan["error"])
     else:
         made = cohort.read(name)
-        st.success(f"Cohort {name}: {len(made.table):,} slices, {len(made.rejected):,} files not read. Choose it in the sidebar.")
+        st.success(
+            f"Cohort {name} has {len(made.table):,} slices; {len(made.rejected):,} files were not read. "
+            "Choose it in the sidebar."
+        )

@@ -19,6 +19,28 @@ PAGE = "page"  # page of a grid, from 1
 VIEW = "view"  # which part of a page is open, bound
 
 
+def pages() -> list:
+    """Return the pages, in the order of the sidebar."""
+    return [
+        st.Page("pages/study.py", title="Study", icon=":material/folder_open:", default=True),
+        st.Page("pages/browse.py", title="Browse", icon=":material/grid_view:"),
+        st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
+        st.Page("pages/errors.py", title="Errors", icon=":material/troubleshoot:"),
+        st.Page("pages/explain.py", title="Explain", icon=":material/lightbulb:"),
+    ]
+
+
+def by_front_door() -> None:
+    """Make sure that ``app.py`` has run before the page that calls this.
+
+    Until a session of the server has called ``st.navigation``, Streamlit runs files of a ``pages`` folder by
+    themselves. So the first link into a fresh server would open a page without sidebar, style and choices.
+    """
+    if RUN not in st.session_state:
+        st.navigation(pages())
+        st.rerun()
+
+
 def get(key: str, default: str = "") -> str:
     """Return what the address says for a key."""
     return st.query_params.get(key, default)

@@ -54,7 +54,7 @@ def from_cohort(name: str | None, key: str) -> Subject:
         raise InputError(f"Cohort {name!r} has no slice {key!r}. Choose the cohort that it belongs to in the sidebar.")
     row = made.table.loc[key]
     title = f"{row['PatientID']} · {widgets.show(row['SeriesDescription'])} · slice {row['image_number']}"
-    return _subject(f"{name}/{key}", title, cached.cohort_pixels(made, key), row)
+    return _subject(f"{name}/{key}", title, cached.cohort_pixels(made, key), row, dict(row[["plane", "sequence"]]))
 
 
 def from_study(study: studies.Study, item: int) -> Subject:
@@ -63,10 +63,11 @@ def from_study(study: studies.Study, item: int) -> Subject:
     if not 0 <= item < len(slices):
         raise InputError(f"This study has {len(slices)} slices; received number {item}.")
     row = slices.iloc[item]
-    return _subject(f"{study.id}/{item}", f"{row['shown_path']}", cached.study_pixels(study, item), row)
+    labels = {"plane": row["header_plane"], "sequence": row["header_sequence"]}
+    return _subject(f"{study.id}/{item}", row["shown_path"], cached.study_pixels(study, item), row, labels)
 
 
-def _subject(subject_id: str, title: str, pixels: np.ndarray, row) -> Subject:
+def _subject(subject_id: str, title: str, pixels: np.ndarray, row, labels: dict) -> Subject:
     spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
     known = all(value == value and value is not None for value in spacing)
     return Subject(
@@ -76,5 +77,5 @@ def _subject(subject_id: str, title: str, pixels: np.ndarray, row) -> Subject:
         spacing_mm=tuple(map(float, spacing)) if known else None,
         aspect=aspect_of(row),
         letters=letters_of(row),
-        labels={"plane": row["plane"], "sequence": row["sequence"]},
+        labels=labels,
     )

@@ -8,8 +8,9 @@ from pages.shared import cached, state, widgets
 from pages.shared.components.slice_viewer import NO_LETTERS, slice_viewer
 
 FACTS = {
-    "Patient": "PatientID", "Description": "SeriesDescription", "Vendor": "Manufacturer", "Model": "ManufacturerModelName",
-    "Field (T)": "MagneticFieldStrength", "TR (ms)": "RepetitionTime", "TE (ms)": "EchoTime", "TI (ms)": "InversionTime",
+    "Patient": "PatientID", "Description": "SeriesDescription", "Vendor": "Manufacturer",
+    "Model": "ManufacturerModelName", "Field (T)": "MagneticFieldStrength", "TR (ms)": "RepetitionTime",
+    "TE (ms)": "EchoTime", "TI (ms)": "InversionTime",
     "Flip angle (°)": "FlipAngle", "Thickness (mm)": "SliceThickness", "Rows × columns": "size", "Pixel (mm)": "pixel",
     "Position (mm)": "position_mm", "Tilt (°)": "tilt_deg", "Contrast agent": "ContrastBolusAgent",
     "Image type": "ImageType", "Split": "split", "File": "shown_path",
@@ -41,14 +42,18 @@ def header_facts(row: pd.Series) -> dict[str, object]:
 
 def why(row: pd.Series) -> None:
     """Say which rule gave each label, and from what."""
-    oblique = f" Oblique: tilted by {row['tilt_deg']:.0f}°." if row["tilt_deg"] == row["tilt_deg"] and row["tilt_deg"] > 30 else ""
+    oblique = (
+        f" Oblique: tilted by {row['tilt_deg']:.0f}°."
+        if row["tilt_deg"] == row["tilt_deg"] and row["tilt_deg"] > 30
+        else ""
+    )
     for label, rule, evidence in (
         ("plane", row["plane_rule"], oblique),
         ("sequence", row["sequence_rule"], row["sequence_evidence"]),
     ):
         st.html(
             f"<b>{label.capitalize()}</b> {widgets.chip(widgets.show(row[label]), 'info')}"
-            f'<p class="why">{widgets.escape(widgets.show(rule))} '
+            f'<p class="why">{widgets.escape(widgets.rule(rule))} '
             f'<span style="opacity:.7">{widgets.escape(widgets.show(evidence)) if evidence else ""}</span></p>'
         )
     if isinstance(row["conflict"], str) and row["conflict"]:
@@ -60,7 +65,9 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
     """Draw a slice in its series, with arrow keys to its neighbours."""
     key = state.get(state.SLICE, key)
     row = made.table.loc[key]
-    stack = made.table[made.table["SeriesInstanceUID"] == row["SeriesInstanceUID"]].sort_values("image_number", kind="stable")
+    stack = made.table[made.table["SeriesInstanceUID"] == row["SeriesInstanceUID"]].sort_values(
+        "image_number", kind="stable"
+    )
     at = stack.index.get_loc(key)
     # A long stack is sent as the part around the slice that was opened.
     start = max(0, min(at - cached.STACK_SLICES // 2, len(stack) - cached.STACK_SLICES))
@@ -74,7 +81,7 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
         )
     picture, words = st.columns([1.55, 1], gap="large")
     with picture:
-        packed, window = cached.stack(made, tuple(part.index))
+        packed, window = cached.stack(made, tuple(part.index), aspect_of(row))
         slice_viewer(
             packed, window, key="viewer", index=at - start, letters=letters_of(row), height_px=560,
             panels=(("image", f"{widgets.show(row['plane'])} · {widgets.show(row['sequence'])}"),),

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.vocabulary import NOT_FOR_CLINICAL_USE
+from pages.shared import state
 
 #: Verdict → tone and what it means, for hovering.
 VERDICTS = {
@@ -20,6 +21,7 @@ VERDICTS = {
 
 def header(title: str, sentence: str) -> None:
     """Draw the head of a page: title, one sentence, and what it must not be used for."""
+    state.by_front_door()
     st.html(
         f'<div class="page-head"><div><h1>{escape(title)}</h1><p>{escape(sentence)}</p></div>'
         f'<span class="clinical" title="{escape(NOT_FOR_CLINICAL_USE)}">Not for clinical use</span></div>'
@@ -83,12 +85,25 @@ def show(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def rule(name: str) -> str:
+    """Turn a rule's name into words.
+
+    Examples
+    --------
+    >>> rule("spin_echo_t1+text_t1"), rule("")
+    ('spin echo t1 + text t1', 'no rule applies')
+    """
+    return name.replace("_", " ").replace("+", " + ") or "no rule applies"
+
+
 def rejected_table(rejected: pd.DataFrame) -> None:
     """List files that could not be read, with their reasons."""
     if rejected.empty:
         return
     path = "shown_path" if "shown_path" in rejected else "path"
-    with st.expander(f"{len(rejected)} files could not be read", icon=":material/report:"):
+    with st.expander(
+        f"{len(rejected)} {'file' if len(rejected) == 1 else 'files'} could not be read", icon=":material/report:"
+    ):
         st.dataframe(
             rejected[[path, "reason"]],
             hide_index=True,
@@ -120,6 +135,10 @@ def pager(n_items: int, per_page: int, page: int, on_turn, key: str) -> slice:
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
             st.caption(f"{(page - 1) * per_page + 1}–{min(n_items, page * per_page)} of {n_items:,}", width="content")
-            st.button(":material/chevron_left:", key=f"{key}-back", disabled=page == 1, on_click=on_turn, args=(page - 1,))
-            st.button(":material/chevron_right:", key=f"{key}-on", disabled=page == pages, on_click=on_turn, args=(page + 1,))
+            st.button(
+                ":material/chevron_left:", key=f"{key}-back", disabled=page == 1, on_click=on_turn, args=(page - 1,)
+            )
+            st.button(
+                ":material/chevron_right:", key=f"{key}-on", disabled=page == pages, on_click=on_turn, args=(page + 1,)
+            )
     return slice((page - 1) * per_page, page * per_page)

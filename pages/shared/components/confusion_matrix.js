@@ -12,6 +12,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   const head = element("tr", {}, element("th"), element("th"));
   classes.forEach((c) => head.append(element("th", { scope: "col", textContent: c })));
+  head.append(element("th", { className: "axis", textContent: "slices" }));
   const axis = element("tr", {}, element("th"), element("th"),
     element("th", { colSpan: n, className: "axis", textContent: "predicted" }));
   const body = element("tbody");
@@ -40,7 +41,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       button.onclick = () => count && setTriggerValue("clicked", [i, j]);
       tr.append(element("td", {}, button));
     });
-    tr.append(element("td", { className: "total", textContent: `${totals[i].toLocaleString()} slices` }));
+    tr.append(element("td", { className: "total", textContent: totals[i].toLocaleString() }));
     body.append(tr);
   });
   root.replaceChildren(element("table", {}, element("thead", {}, axis, head), body));
