@@ -23,7 +23,7 @@ _AGENT = r"(contrast\w*|gd\w*|gad\w*|ce|km|kontrast\w*|mdc|c)"
 _YES = (
     rf"\+ ?{_AGENT}|(?<![a-z])(c ?\+|(with|w/?|mit|avec|con) (contrast\w*|gd|gad\w*|km|kontrast\w*|mdc)"
     r"|contrast enhanced|gd|gad|gado\w*|ce|km|mdc|post((gd|gad)\w*|contrast)?"
-    r"|t1 ?(c|ce|gd|gad\w*|km|pc|post) ?\+?)"
+    r"|t1c ?\+?|t1 ?(ce|gd|gad\w*|km|post) ?\+?)"
 )
 _NO = (
     rf"(t1 ?)?(pre|without|w ?/ ?o|wo|ohne|sans|senza|non?) ?{_AGENT}|pre|precontrast|t1 ?pre|without|w ?/ ?o|wo"
@@ -34,7 +34,7 @@ _POST_ELSE = r"(pre|post) ?(op\w*|fossa|surg\w*|rt|radi\w*|proc\w*|treat\w*|ther
 
 _ASL = r"([23]d ?)?p?c?asl\w{0,3}|easl|arterial spin \w+|m0 ?scan"
 _FA = r"col ?fa|fa ?map|fractional ?aniso\w*"
-_DIFFUSION = r"dwi\w{0,3}|dw|dti\w*|diff\w*|mddw|ep2d ?diff\w*|trace ?w?|hardi|noddi|tensor"
+_DIFFUSION = r"(d|iso)?dwi\w{0,3}|dw|dti\w*|diff\w*|mddw|ep2d ?diff\w*|trace ?w?|hardi|noddi|tensor"
 _B_VALUE = r"b ?=? ?(0|[5-9]0|[1-9]\d{2,3})"
 _SEQUENCE_3D = r"(3d|space|cube|vista|sag|cor|ax|tra)"
 
@@ -49,19 +49,19 @@ _PURPOSES: tuple[tuple[str, str, str], ...] = (
     ("made_picture", r"screen ?(save|shot|capture)|mask|segmentation|subtract\w*", "OTHER"),
     ("field_map", r"(gre ?|spin ?echo ?)?field ?map\w*|fmap|b0 ?map\w*|phasediff|magnitude[12]", "FIELDMAP"),
     ("exponential_adc", r"eadc|exp(onential)? ?adc|exponential apparent \w+ \w+", "OTHER"),
-    ("adc", r"d?adc|apparent ?diffusion( ?coef\w*)?|adc ?map", "ADC"),
+    ("adc", r"d?adc|average dc|apparent ?diffusion( ?coef\w*)?|adc ?map", "ADC"),
     ("arterial_spin_labelling", _ASL, "ASL"),
 )  # fmt: skip
 _KINDS: tuple[tuple[str, str, str], ...] = (
     ("diffusion", rf"{_DIFFUSION}|{_B_VALUE}", "DWI"),
     ("perfusion", r"dsc|dce|pwi|perf|perfusion|ep2d ?perf\w*|r?cbv\w*|relcbv|mtt|ttp|tmax|k ?trans|pbp|gbp", "PWI"),
-    ("functional", r"bold|fmri|func|task\w*|resting( ?state)?|rs ?fmri|rest|sbref|mocoseries", "BOLD"),
+    ("functional", r"(?<!ven )bold|fmri|func|task\w*|resting( ?state)?|rs ?fmri|rest|sbref", "BOLD"),
     ("map_of_t2star", r"qsm|r2 ?(star|\*)( ?map)?|t2 ?(star|\*) ?map\w*", "OTHER"),
     ("susceptibility", r"swi\w{0,3}|swan|suscept\w*|ven ?o? ?bold|min ?ip|mip images sw|(pha|mag) images", "SWI"),
     ("angiography", r"mr[av]|([23]d ?)?tof\w*|angio\w*|veno\w*|inhance|cow|circle of willis|[23]d ?pca?|tricks", "MRA"),
     ("stir", r"stir\w*", "OTHER"),
     ("double_inversion", rf"double ?(inv\w*|ir)|{_SEQUENCE_3D} dir|dir {_SEQUENCE_3D}", "OTHER"),
-    ("parametric_map", r"[tr][12] ?map\w*|t1 images|t1 ?rho|mtr|pd ?map", "OTHER"),
+    ("parametric_map", r"q?[tr][12] ?map\w*|t1 images|t1 ?rho|mtr|pd ?map", "OTHER"),
     ("first_inversion", r"inv ?1|inversion ?1", "OTHER"),
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ _T2STAR = (
 )
 _FLAIR = r"\w*flair\w*|flr|dark ?fluid|t2f|da ?fl"
 _T1 = (
-    r"t1|t1wi?|t1n|t1 ?(c|ce|gd|gad|km|pc|post|pre) ?\+?"
+    r"t1|t1wi?|t1n|t1c ?\+?|t1 ?(ce|gd|gad|km|post|pre) ?\+?"
     r"|t1 ?(se|tse|fse|fl[23]d|tfl|tirm|spc|vibe|ffe|tfe|mpr|spgr|blade)\w*"
     r"|t1 ?mprage|(me)?mp ?rage\w*|(ir ?)?f?spgr|bravo|vibe|mdeft|uni ?(den\w*|images)"
 )
@@ -95,6 +95,7 @@ def normalise(text: str) -> str:
     text = re.sub(r"[^a-z0-9+*/=&]+", " ", text.lower())
     text = re.sub(r"\b(axi?|axial|cor|sag|tra|obl)(?=t[12]|flair|dwi|pd|adc|swi|[23]d)", r"\1 ", text)
     text = re.sub(r"\b(t[12]w?)(?=ax|cor|sag|tra|flair)", r"\1 ", text)
+    text = re.sub(r"\bs(?=t[12]w)", "", text)  # Philips' "sT1W": a short scan
     text = re.sub(r"\b([23]d)(?=[a-z])", r"\1 ", text)
     return " ".join(text.split())
 
@@ -184,7 +185,7 @@ def _weighting(text: str, one) -> tuple[str | None, str, frozenset[str]]:
         return one(None, "pd_and_t2", "PD", "T2")
     if t1 and t2:
         return one(None, "t1_and_t2", "T1", "T2")
-    if t2 and _search(r"\w*epi", text):
+    if t2 and _search(r"\w*epi|ep2d", text):
         # Echo-planar "T2" is the b = 0 picture, a functional run or perfusion as often as anything else.
         return one(None, "t2_epi", "T2", "T2STAR", "DWI", "BOLD", "PWI")
     for value, match in (("T1", t1), ("T2", t2), ("PD", pd)):

@@ -227,6 +227,20 @@ def test_protocol_name_counts_except_on_ge_and_on_maps():
     assert sequence_from_text(derived).value is None
 
 
+DESCRIPTIONS = {
+    "sT1W_3D_TFE": "T1", "T1 C SPINE": "T1", "VEN_BOLD": "SWI", "isoDWI": "DWI", "Average DC": "ADC",
+    "MoCoSeries": None,
+    "ep2d_t2": None, "t2_space_da-fl_sag": "FLAIR", "t1_tirm_dark-fluid": "T1", "t2_fl2d_tra_hemo": "T2STAR",
+    "DTI 64dir": "DWI", "B0 map": "FIELDMAP", "relCBF": None, "3D ASL CBF": "ASL", "3-pl T2* FGRE": "LOCALIZER",
+    "STEALTH": None, "AxT2FLAIR": "FLAIR", "PD/T2": None, "FA": None, "T1 FA15": "T1", "CEREBELLUM": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("description", "sequence"), DESCRIPTIONS.items())
+def test_words_of_descriptions(description, sequence):
+    assert sequence_from_text(header(description)).value == sequence
+
+
 NIFTI_NAMES = {
     "sub-01_ses-2_T1w.nii.gz": "T1", "sub-01_T2w.nii": "T2", "sub-01_FLAIR.nii.gz": "FLAIR",
     "sub-strokecase1_dwi.nii.gz": "DWI",
