@@ -1,42 +1,33 @@
 """The cohort: filter, look, see which rule gave each label, count, export; index a folder."""
 
+import pandas as pd
 import streamlit as st
 
 from core import cohort, figures
 from core.errors import CoreError
-from core.vocabulary import PLANES, SEQUENCES
 from pages.shared import cached, indexing, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import show_slice
 
 PER_PAGE = 60
-VIEWS = {
-    "Series": "series",
-    "Slices": "slices",
-    "Counts and splits": "counts",
-    "Export": "export",
-    "Index a folder": "index",
-}
+FILTERS = {"plane": "Plane", "sequence": "Sequence", "split": "Split", "PatientID": "Patient"}
+VIEWS = ["Series", "Slices", "Counts and splits", "Export", "Index a folder"]
 
 widgets.header("Browse", "Every slice of a cohort, its labels, and the rule that gave each one.")
 name = st.session_state[state.COHORT]
 
 
-def filters(table):
+def filters(made):
     """Draw the filters and return the rows they keep."""
+    table = made.table
     columns = st.columns([1, 1.2, 1, 1.2, 1.8], gap="small")
-    choices = {
-        "plane": ("Plane", [*PLANES]),
-        "sequence": ("Sequence", [*SEQUENCES]),
-        "split": ("Split", ["train", "validation", "test"]),
-        "PatientID": ("Patient", sorted(table["PatientID"].unique())),
-    }
-    keep = table["path"].notna()
-    for column, (field, (label, options)) in zip(columns, choices.items(), strict=False):
-        present = [option for option in options if option in set(table[field].dropna())]
+    present = cached.present(made)
+    keep = pd.Series(True, table.index)
+    for column, field in zip(columns, FILTERS, strict=False):
         chosen = column.multiselect(
-            label, present, key=f"in_{field.lower()}", bind="query-params", placeholder="any", on_change=first_page
-        )
+            FILTERS[field], present[field], key=f"in_{field.lower()}", bind="query-params", placeholder="any",
+            on_change=first_page,
+        )  # fmt: skip
         if chosen:
             keep &= table[field].isin(chosen)
     text = columns[-1].text_input(
@@ -44,7 +35,7 @@ def filters(table):
     )
     for word in text.lower().split():
         keep &= table["SeriesDescription"].fillna("").str.lower().str.contains(word, regex=False)
-    return table[keep]
+    return table if keep.all() else table[keep]
 
 
 def first_page() -> None:
@@ -124,7 +115,7 @@ def export(made) -> None:
 
 view = st.segmented_control(
     "View",
-    list(VIEWS),
+    VIEWS,
     default="Series",
     key=state.VIEW,
     bind="query-params",
@@ -144,7 +135,7 @@ try:
         elif view == "Export":
             export(made)
         else:
-            table = filters(made.table)
+            table = filters(made)
             if view == "Counts and splits":
                 counts(made, table)
             else:

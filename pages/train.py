@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from core import cohort, figures, jobs, runs, splits, training
+from core import cohort, figures, jobs, runs, splits
+from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
 
-KINDS = {
+KIND_NAMES = {
     "transfer": "Transfer learning",
     "dual": "Dual output: plane and sequence at once",
     "bayesian": "Bayesian: Monte-Carlo dropout",
     "siamese": "Siamese: compares pairs, votes by jury",
 }
-BACKBONES = ["slicescope", "ResNet50", "MobileNetV2", "EfficientNetV2B0"]
 ACTIVE = ("queued", "running")
 TONES = {
     "done": "good",
@@ -26,17 +26,17 @@ TONES = {
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
 
 
-def form(name: str) -> training.RunConfig:
+def form(name: str) -> RunConfig:
     """Draw the form and return the configuration it describes."""
     kind = st.selectbox(
-        "Kind", list(KINDS), format_func=KINDS.get, key="kind", bind="query-params",
+        "Kind", KINDS, format_func=KIND_NAMES.get, key="kind", bind="query-params",
         help="Transfer: one answer from a frozen backbone. Dual: one model, two answers. Bayesian: many dropout passes "
         "tell how sure it is. Siamese: learns what is alike, and answers by reference slices.",
     )  # fmt: skip
     label = "sequence"
     if kind != "dual":
         label = st.segmented_control(
-            "Label", ["plane", "sequence", "plane-sequence"], default="sequence", key="label", bind="query-params",
+            "Label", LABELS, default="sequence", key="label", bind="query-params",
             required=True, help="plane-sequence makes one class of each pair, for example axial-T2.",
         )  # fmt: skip
     one, two = st.columns(2)
@@ -75,7 +75,7 @@ def form(name: str) -> training.RunConfig:
             "Jury size", 1, 50, 5, disabled=kind != "siamese", help="Reference slices per class of a Siamese run."
         )
     title = st.text_input("Name", value=f"{kind} {'' if kind == 'dual' else label}".strip(), max_chars=60)
-    return training.RunConfig(
+    return RunConfig(
         name=title, kind=kind, label=label, cohort=name, backbone=backbone, weights=weights, image_size=int(image_size),
         epochs=int(epochs), fine_tune_epochs=int(fine), batch_size=int(batch), learning_rate=float(rate),
         dropout=float(dropout), augment_views=int(views), mc_samples=int(mc_samples), jury_size=int(jury_size),
@@ -83,7 +83,7 @@ def form(name: str) -> training.RunConfig:
     )  # fmt: skip
 
 
-def preview(made: cohort.Cohort, config: training.RunConfig) -> None:
+def preview(made: cohort.Cohort, config: RunConfig) -> None:
     """Show how patients and slices fall into the split that this run would use."""
     st.markdown("#### The split, by patient")
     label = "sequence" if config.kind == "dual" else config.label

@@ -16,6 +16,7 @@ from core.sandbox import get_sandbox
 
 from core import cohort, figures, images, inference, runs, splits, studies, thumbnails
 from core.settings import get_settings
+from core.vocabulary import PLANES, SEQUENCES
 from pages.shared.components.slice_viewer import pack_stack
 from pages.shared.components.thumbnail_grid import sheet
 
@@ -59,6 +60,18 @@ def _series_table(_made: cohort.Cohort, key: tuple) -> pd.DataFrame:
     by_series = table.groupby("SeriesInstanceUID", sort=False)["frame"]
     n = by_series.transform("size")
     return table.assign(n=n)[by_series.cumcount() == n // 2]
+
+
+def present(made: cohort.Cohort) -> dict[str, list[str]]:
+    """Values that there are of each column that a page filters by."""
+    return _present(made, _cohort_key(made.name))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _present(_made: cohort.Cohort, key: tuple) -> dict[str, list[str]]:
+    order = [*PLANES, *SEQUENCES, *splits.SPLITS]
+    found = {field: set(_made.table[field].dropna()) for field in ("plane", "sequence", "split", "PatientID")}
+    return {field: [value for value in order if value in values] or sorted(values) for field, values in found.items()}
 
 
 def cohort_sheet(made: cohort.Cohort, keys: tuple[str, ...]) -> dict:
