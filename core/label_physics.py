@@ -299,16 +299,16 @@ def _spin_echo(scan: _Scan) -> Finding | None:
         # Old headers do not tell the inversion of a T1 FLAIR, which has these timings too.
         value = "PD" if tr > 3500 else None
         return found(value, "spin_echo_pd", scan.timing, "PD", *(() if value else ("T1",)), *_NAMED_ONLY)
+    train = scan.echo_train > 30 and not scan.is_3d
+    # Philips writes echo-planar diffusion as plain spin echo with a long train, and de-identifying removes its name.
+    diffusion = ("DWI",) if train or number(scan.header, "GEBValue") else ()
     if te >= 70 and tr >= 1000:
-        also = {"DWI"} if number(scan.header, "GEBValue") else set()
-        if scan.echo_train > 30 and not scan.is_3d:
-            also.add("DWI")  # Philips writes an echo-planar train like this, and de-identifying removes its name
-        if tr >= 4000:
-            also.add("FLAIR")  # an old header does not tell its inversion
-        value = None if "DWI" in also or tr >= 7500 else "T2"
-        return found(value, "spin_echo_t2", scan.timing, "T2", *also, *_NAMED_ONLY)
+        # An old header does not tell the inversion of a FLAIR.
+        flair = ("FLAIR",) if tr >= 4000 else ()
+        value = None if diffusion or tr >= 7500 else "T2"
+        return found(value, "spin_echo_t2", scan.timing, "T2", *flair, *diffusion, *_NAMED_ONLY)
     if tr >= 1500:
-        return found(None, "spin_echo_pd_or_t2", scan.timing, "PD", "T2", *_NAMED_ONLY)
+        return found(None, "spin_echo_pd_or_t2", scan.timing, "PD", "T2", *diffusion, *_NAMED_ONLY)
     return None
 
 

@@ -18,6 +18,11 @@ from core.settings import Settings, get_settings
 
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 _PSEUDONYM = re.compile(r"P-[0-9a-f]{10}")
+#: Parts of names that are mostly no names; hiding them would blot out half of all folders.
+_GENERIC = frozenset(
+    "anon anonymous anonymized anonymised brain data deidentified dicom head mri patient phantom scan study subject test "
+    "unknown volunteer".split()
+)
 #: Words of one identity that stand side by side in a path; more than a name or an identifier has.
 _LONGEST = 8
 
@@ -102,7 +107,7 @@ def patient_of(header: Mapping, path: PurePosixPath) -> str:
 def identity(header: Mapping, path: PurePosixPath) -> tuple[str, ...]:
     """List what must not be shown of a patient: identifier and name as the file writes them, and the name's parts."""
     name = str(header.get("PatientName") or "").strip()
-    parts = [part for part in re.split(r"[\^=\s,]+", name) if len(part) >= 3]
+    parts = [part for part in re.split(r"[\^=\s,]+", name) if len(part) >= 3 and joined(part) not in _GENERIC]
     found = [str(header.get("PatientID") or "").strip(), name, "".join(reversed(parts)), *parts]
     patient = patient_of(header, path)
     if not patient.startswith("folder ") and patient not in (str(path), str(header.get("StudyInstanceUID"))):

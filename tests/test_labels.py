@@ -79,6 +79,7 @@ CLASSES = [
     ("DWI, GE b=1000 with the offset", header("x", 8000, 80, None, 90, "EP\\SE", by=GE,
          GEBValue="1000001000\\8\\0\\0"), "DWI"),
     ("DWI, Philips b=0", header("x", 8800, 58, None, 90, "SE", PhilipsPulseSequence="DwiSE", b=0), "DWI"),
+    ("DWI, Philips without private tags", header("DTI 32", 8800, 58, None, 90, "SE", EchoTrainLength=47), "DWI"),
     ("DWI, Canon b=1500", header("x", 10000, 79, None, 90, "SE\\EP", b=1500, by="TOSHIBA"), "DWI"),
     ("DWI, Canon b=0, by words", header("DTI ortho", 10000, 79, None, 90, "SE\\EP", by="TOSHIBA"), "DWI"),
     ("Philips writes b=0 on a T1", header("", 500, 12, None, 70, "SE", by=PHILIPS, b=0), "T1"),
