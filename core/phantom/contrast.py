@@ -1,0 +1,226 @@
+"""From tissue to signal: relaxation times and signal equations.
+
+Relaxation times at 1.5 T and 3 T follow Stanisz et al., Magn Reson Med 54:507 (2005) for white and grey matter, muscle
+and blood; Wansapura et al., J Magn Reson Imaging 9:531 (1999) for grey and white matter at 3 T; Rooney et al., Magn
+Reson Med 57:308 (2007) for cerebrospinal fluid; de Bazelaire et al., Radiology 230:652 (2004) for fat and marrow.
+Where papers differ the table takes a value between them; every person draws their own around it. Relaxivity of the
+contrast agent (4.5 L/mmol/s for r1) follows Rohrer et al., Invest Radiol 40:715 (2005).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.phantom.anatomy import ID, TISSUES
+
+# tissue: T1 at 1.5 T, T1 at 3 T (ms), T2 (ms), T2* (ms), proton density, ADC (1e-3 mm2/s), FA, agent (mmol/L)
+_TABLE = {
+    "air": (1000, 1000, 50, 10, 0.0, 0.0, 0.0, 0),
+    "white_matter": (640, 850, 72, 52, 0.70, 0.75, 0.50, 0.01),
+    "grey_matter": (1050, 1400, 94, 56, 0.82, 0.85, 0.15, 0.03),
+    "deep_grey": (930, 1250, 78, 42, 0.80, 0.75, 0.22, 0.03),
+    "pallidum": (800, 1050, 60, 26, 0.76, 0.75, 0.28, 0.03),
+    "csf": (4200, 4300, 1800, 700, 1.0, 3.0, 0.06, 0.0),
+    "dura": (900, 1100, 45, 15, 0.60, 0.8, 0.2, 0.45),
+    "bone": (400, 450, 4, 1, 0.10, 0.1, 0.0, 0),
+    "marrow": (420, 470, 62, 12, 0.55, 0.3, 0.0, 0.08),
+    "fat": (300, 370, 130, 35, 0.78, 0.05, 0.0, 0.02),
+    "skin": (800, 950, 35, 15, 0.65, 0.6, 0.1, 0.15),
+    "muscle": (1000, 1400, 46, 28, 0.78, 1.4, 0.25, 0.10),
+    "vitreous": (3800, 4000, 1500, 400, 1.0, 2.8, 0.05, 0),
+    "lens": (1000, 1200, 30, 15, 0.6, 0.8, 0.1, 0),
+    "mucosa": (1200, 1500, 120, 30, 0.88, 1.6, 0.1, 0.7),
+    "artery": (1440, 1900, 180, 60, 0.85, 2.0, 0.1, 1.0),
+    "vein": (1440, 1900, 120, 30, 0.85, 2.0, 0.1, 1.1),
+    "choroid": (1600, 1900, 220, 60, 0.90, 2.0, 0.1, 0.8),
+    "pituitary": (850, 1050, 85, 45, 0.82, 1.0, 0.1, 0.9),
+    "gland": (700, 900, 80, 35, 0.85, 1.0, 0.1, 0.4),
+    "nerve": (750, 950, 78, 50, 0.74, 0.9, 0.45, 0.02),
+    "disc": (1000, 1200, 80, 25, 0.75, 1.3, 0.1, 0.03),
+    "rim": (1250, 1600, 120, 50, 0.85, 1.1, 0.12, 0.8),
+    "necrosis": (2200, 2600, 320, 90, 0.95, 2.0, 0.06, 0.04),
+    "oedema": (1400, 1700, 170, 80, 0.88, 1.5, 0.2, 0.01),
+    "lesion": (1250, 1600, 150, 75, 0.86, 1.3, 0.25, 0.01),
+    "eye_muscle": (1000, 1350, 50, 28, 0.80, 1.3, 0.25, 0.35),
+}
+_VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
+RELAXIVITY_R1 = 4.5e-3  # L / mmol / ms
+RELAXIVITY_R2 = 5.5e-3
+FATTY = np.isin(np.arange(len(TISSUES)), [ID["fat"], ID["marrow"]])
+BRAIN = np.isin(
+    np.arange(len(TISSUES)),
+    [ID[n] for n in ("white_matter", "grey_matter", "deep_grey", "pallidum", "csf", "rim", "necrosis", "oedema",
+                     "lesion", "choroid", "artery", "vein", "dura", "nerve")],
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one series is acquired; the same values go into the signal equation and into the header.
+
+    Attributes
+    ----------
+    sequence : str
+        A word of `core.vocabulary.SEQUENCES`.
+    kind : str
+        Signal equation: ``se`` (spin echo and fast spin echo), ``ir`` (inversion recovery), ``gre``, ``mprage``,
+        ``epi_se``, ``epi_gre``, ``adc``, ``fa``, ``swi``.
+    TR, TE : float
+        Milliseconds.
+    TI : float or None
+        Milliseconds.
+    flip_deg : float
+    field_T : float
+        1.5 or 3.
+    echo_train_length : int
+    b_value : float
+        s/mm2.
+    contrast_agent, three_d, fat_sat : bool
+    """
+
+    sequence: str
+    kind: str
+    TR: float
+    TE: float
+    TI: float | None = None
+    flip_deg: float = 90.0
+    field_T: float = 1.5
+    echo_train_length: int = 1
+    b_value: float = 0.0
+    contrast_agent: bool = False
+    three_d: bool = False
+    fat_sat: bool = False
+
+
+def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
+    """Draw a protocol as clinics use them.
+
+    Parameters
+    ----------
+    sequence : {"T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI"}
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Protocol
+    """
+
+    def u(a, b):
+        return float(np.round(rng.uniform(a, b), 1))
+
+    field = float(rng.choice([1.5, 3.0]))
+    base = Protocol(sequence, "se", 500, 10, field_T=field)
+    if sequence in ("T1", "T1CE"):
+        base = replace(base, contrast_agent=sequence == "T1CE", fat_sat=bool(rng.random() < 0.2))
+        kind = rng.choice(["se", "mprage", "spgr", "flash", "ir"], p=[0.3, 0.27, 0.15, 0.13, 0.15])
+        if kind == "se":
+            return replace(base, TR=u(400, 750), TE=u(8, 17), echo_train_length=int(rng.choice([1, 3])))
+        if kind == "mprage":
+            return replace(base, kind="mprage", TR=u(1600, 2400), TE=u(2, 4.5), TI=u(800, 1100), flip_deg=u(7, 12),
+                           three_d=True)  # fmt: skip
+        if kind == "spgr":
+            return replace(base, kind="gre", TR=u(7, 25), TE=u(2, 6), flip_deg=u(15, 30), three_d=True)
+        if kind == "flash":
+            return replace(base, kind="gre", TR=u(150, 350), TE=u(2.3, 5), flip_deg=u(65, 85))
+        return replace(base, kind="ir", TR=u(1700, 2800), TE=u(8, 24), TI=u(650, 950), echo_train_length=6)
+    if sequence == "T2":
+        return replace(base, TR=u(2800, 7000), TE=u(78, 125), echo_train_length=int(rng.integers(9, 25)),
+                       three_d=bool(rng.random() < 0.15), fat_sat=bool(rng.random() < 0.25))  # fmt: skip
+    if sequence == "FLAIR":
+        tr = u(6000, 11000)
+        # The inversion time that nulls fluid, as scanners set it, give or take a little.
+        null = 4200 * np.log(2 / (1 + np.exp(-tr / 4200))) * rng.normal(1, 0.03)
+        return replace(base, kind="ir", TR=tr, TE=u(80, 145), TI=float(np.round(null)), echo_train_length=20,
+                       three_d=bool(rng.random() < 0.3), fat_sat=bool(rng.random() < 0.4))  # fmt: skip
+    if sequence == "PD":
+        return replace(base, TR=u(2000, 3800), TE=u(10, 32), echo_train_length=int(rng.integers(4, 9)))
+    if sequence == "DWI":
+        b = float(rng.choice([0, 500, 700, 1000, 1000, 1500, 3000], p=[0.35, 0.05, 0.1, 0.2, 0.15, 0.1, 0.05]))
+        return replace(base, kind="epi_se", TR=u(3000, 10000), TE=u(55, 115), b_value=b, fat_sat=True)
+    if sequence in ("ADC", "FA"):
+        return replace(base, kind=sequence.lower(), TR=u(3000, 10000), TE=u(60, 110), fat_sat=True)
+    if sequence == "BOLD":
+        return replace(base, kind="epi_gre", TR=u(800, 3500), TE=u(25, 50), flip_deg=u(60, 90), fat_sat=True)
+    if sequence == "T2STAR":
+        return replace(base, kind="gre", TR=u(450, 900), TE=u(15, 30), flip_deg=u(15, 25))
+    if sequence == "SWI":
+        return replace(base, kind="swi", TR=u(25, 50), TE=u(18, 40), flip_deg=u(12, 18), three_d=True)
+    raise ValueError(f"No protocol is known for {sequence!r}.")
+
+
+def personal_tissue(rng: np.random.Generator) -> np.ndarray:
+    """Draw one person's tissue values around the table's, shape (8, tissues), same rows as the table."""
+    spread = np.exp(rng.normal(0, 0.05, _VALUES.shape)).astype(np.float32)
+    values = _VALUES * spread
+    values[7] *= np.exp(rng.normal(0, 0.35))  # dose and delay of the agent
+    return values
+
+
+def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generator) -> np.ndarray:
+    """Signal of each tissue.
+
+    Parameters
+    ----------
+    tissue_values : ndarray, shape (8, tissues)
+        From `personal_tissue`.
+    protocol : Protocol
+    rng : numpy.random.Generator
+        Draws what the protocol does not say: how completely fat is suppressed, how fast blood flows.
+
+    Returns
+    -------
+    ndarray of float32, shape (tissues,)
+        Arbitrary units, not negative.
+    """
+    t1_low, t1_high, t2, t2_star, density, adc, fa, agent = tissue_values
+    t1 = t1_high if protocol.field_T > 2 else t1_low
+    if protocol.field_T > 2:
+        t2, t2_star = t2 * 0.93, t2_star * 0.8
+    if protocol.contrast_agent:
+        t1 = 1 / (1 / t1 + RELAXIVITY_R1 * agent)
+        t2 = 1 / (1 / t2 + RELAXIVITY_R2 * agent)
+        t2_star = 1 / (1 / t2_star + 2 * RELAXIVITY_R2 * agent)
+    tr, te, ti = protocol.TR, protocol.TE, protocol.TI
+    kind = protocol.kind
+    artery, vein = ID["artery"], ID["vein"]
+
+    if kind == "se":
+        out = density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2)
+    elif kind == "ir":
+        # magnitude image; with a long TR the inversion starts from nearly full magnetisation
+        out = density * np.abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
+    elif kind == "mprage":
+        out = density * np.abs(1 - 2 * np.exp(-ti / t1) / (1 + np.exp(-tr / t1))) * np.exp(-te / t2_star)
+    elif kind in ("gre", "swi", "epi_gre"):
+        flip = np.deg2rad(protocol.flip_deg)
+        e1 = np.exp(-tr / t1)
+        out = density * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1) * np.exp(-te / t2_star)
+        if kind == "swi":
+            out[vein] *= rng.uniform(0.2, 0.6)
+    elif kind == "epi_se":
+        out = density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2) * np.exp(-protocol.b_value * adc * 1e-3)
+    elif kind == "adc":
+        out = np.where(BRAIN | (density > 0.75), adc, 0.0)
+    elif kind == "fa":
+        out = np.where(BRAIN, fa, rng.uniform(0, 0.2))
+    else:
+        raise ValueError(f"No signal equation is known for {kind!r}.")
+
+    if kind in ("adc", "fa"):
+        return out.astype(np.float32)
+    flow = rng.uniform(0, 1)
+    if kind in ("se", "ir"):
+        out[artery] *= rng.uniform(0.05, 0.35)  # flow void
+        out[vein] *= rng.uniform(0.7, 1.0) if protocol.contrast_agent else rng.uniform(0.1, 0.7)
+    elif kind in ("gre", "mprage") and flow > 0.4:
+        out[artery] = max(out[artery], rng.uniform(0.8, 1.8) * out[ID["white_matter"]])  # inflow
+    if protocol.fat_sat:
+        out[FATTY] *= rng.uniform(0.05, 0.35)
+    elif protocol.echo_train_length > 4:
+        out[FATTY] *= rng.uniform(1.0, 1.35)  # J-coupling is undone by short echo spacing
+    if kind in ("epi_se", "epi_gre"):
+        out[FATTY] *= rng.uniform(0.0, 0.4)
+        out[[ID["skin"], ID["muscle"]]] *= rng.uniform(0.4, 1.0)
+    if protocol.sequence == "FLAIR":
+        out[ID["csf"]] += rng.uniform(0.0, 0.06) * out[ID["grey_matter"]]
+    return out.astype(np.float32)
