@@ -31,6 +31,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       button.setAttribute("aria-label", button.title);
       button.setAttribute("aria-pressed", String(selected && selected[0] === i && selected[1] === j));
       button.classList.toggle("empty", count === 0);
+      button.classList.toggle("wrong", i !== j);
       if (count) {
         // Square root, so that a few mistakes among many right ones can be seen from the last row of a room.
         const strength = 10 + 80 * Math.sqrt(share);

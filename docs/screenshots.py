@@ -1,0 +1,111 @@
+"""Take the pictures of the README: five pages of the running app, phantoms only, in the system's Chromium.
+
+``make screenshots``, or ``python docs/screenshots.py [FOLDER]``. Uses a workspace of its own, made anew each time,
+so that nobody's data gets into a picture.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+PROJECT = Path(__file__).resolve().parent.parent
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-quic", "--hide-scrollbars",
+]  # fmt: skip
+
+
+@contextmanager
+def running_app() -> Iterator[str]:
+    """Serve the app on a free port, with the phantom cohort; yield its address."""
+    with tempfile.TemporaryDirectory() as workspace, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        env = {**os.environ, "SLICESCOPE_WORKSPACE": workspace}
+        subprocess.run([sys.executable, "-m", "core", "demo"], cwd=PROJECT, env=env, check=True)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port", str(port)],
+            cwd=PROJECT, env=env, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=2)
+                    break
+                except (urllib.error.URLError, TimeoutError):
+                    time.sleep(0.2)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+def study(page: Page) -> None:
+    page.get_by_role("button", name="Load an example study").click()
+    page.get_by_role("button", name="Explain this slice").first.wait_for(timeout=180_000)
+
+
+def browse(page: Page) -> None:
+    page.locator(".grid button").nth(2).click()
+    page.locator(".viewer .where").first.wait_for()
+
+
+def train(page: Page) -> None:
+    page.get_by_role("button", name="Start training").wait_for()
+
+
+def errors(page: Page) -> None:
+    cells = page.locator(".matrix button:not(.empty)")
+    cells.first.wait_for()
+    # A cell beside the diagonal tells more; the first one serves where there is no mistake.
+    wrong = page.locator(".matrix button.wrong:not(.empty)")
+    (wrong if wrong.count() else cells).first.click()
+    page.locator(".grid button").first.wait_for()
+
+
+def explain(page: Page) -> None:
+    page.locator(".grid button").first.click()
+    page.locator(".panel canvas").nth(2).wait_for(timeout=180_000)
+
+
+PAGES = {"study": ("", study), "browse": ("browse", browse), "train": ("train", train), "errors": ("errors", errors),
+         "explain": ("explain", explain)}  # fmt: skip
+
+
+def take(url: str, folder: Path, scheme: str = "light", suffix: str = "") -> None:
+    """Visit each page, bring it to life, and save what is seen at 1440 × 900."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("There is no Chromium on this machine. Install it, for example with: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        for name, (path, act) in PAGES.items():
+            page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+            page.set_default_timeout(60_000)
+            page.goto(f"{url}/{path}")
+            act(page)
+            page.wait_for_timeout(2000)  # fonts and the last frame of charts
+            page.screenshot(path=folder / f"{name}{suffix}.png")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "docs" / "screenshots"
+    target.mkdir(parents=True, exist_ok=True)
+    with running_app() as address:
+        take(address, target)
+    print(f"Five pictures in {target}")

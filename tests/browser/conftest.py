@@ -1,0 +1,75 @@
+"""A running app in a workspace of its own, and the system's Chromium to look at it with."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+#: Without the last four, Chromium asks the network for things of its own.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-quic",
+]  # fmt: skip
+
+
+def absent(what: str) -> None:
+    """Skip where a person runs the tests without a browser; fail where a machine must have one."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory):
+    """Address and process of an app whose workspace holds the phantom cohort and the shipped run."""
+    if CHROMIUM is None:
+        absent("There is no Chromium on this machine (Debian: apt-get install chromium), so no browser journey.")
+    workspace = tmp_path_factory.mktemp("workspace")
+    env = {**os.environ, "SLICESCOPE_WORKSPACE": str(workspace)}
+    subprocess.run([sys.executable, "-m", "core", "demo", "--patients", "4"], cwd=PROJECT, env=env, check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    log = (workspace / "server.log").open("w")
+    process = subprocess.Popen(
+        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+        cwd=PROJECT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2)
+            break
+        except (urllib.error.URLError, TimeoutError):
+            assert process.poll() is None and time.monotonic() < deadline, (workspace / "server.log").read_text()
+            time.sleep(0.2)
+    yield url, process, workspace
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def page(app):
+    """A fresh page of 1440 × 900; errors that the browser throws fail the test."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        thrown = []
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        yield page
+        browser.close()
+        assert not thrown, thrown

@@ -1,0 +1,88 @@
+"""What is dropped on the Study page: safe names, limits, archives, and a status that tells the truth."""
+
+import io
+import json
+import zipfile
+
+import pandas as pd
+import pytest
+
+from core import studies
+from core.errors import InputError
+from core.settings import get_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../evil.dcm", "evil.dcm"),
+        ("..\\..\\evil.dcm", "evil.dcm"),
+        ("/etc/passwd", "etc/passwd"),
+        ("a/../../b", "a/b"),
+        ("C:\\scans\\IM0001", "C_/scans/IM0001"),
+        (".hidden/.file", "hidden/file"),
+        ("....//....//x", "x"),
+        ("new\nline\x00.dcm", "new_line_.dcm"),
+        ("", "file"),
+        ("/", "file"),
+        ("..", "file"),
+        ("DOE^JANE/1 2", "DOE^JANE/1 2"),
+    ],
+)
+def test_safe_name(name, safe):
+    assert studies.safe_name(name) == safe
+
+
+def test_safe_name_is_short_enough_for_a_file_system():
+    assert max(len(part.encode()) for part in studies.safe_name("ä" * 500 + "/" + "x" * 500).split("/")) <= 120
+
+
+def test_files_stay_inside_the_study(workspace):
+    study = studies.create([("../../evil.dcm", io.BytesIO(b"one")), ("evil.dcm", io.BytesIO(b"two"))])
+    found = sorted(path.relative_to(study.files).as_posix() for path in study.files.rglob("*"))
+    assert found == ["evil-2.dcm", "evil.dcm"]
+    assert not list(get_settings().workspace.glob("evil*"))
+    assert study.status["state"] == "saved"
+
+
+def test_archive_is_unpacked_and_what_climbs_out_is_named(workspace):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("inside/a.txt", "hello")
+        file.writestr("../../outside.txt", "evil")
+    archive.seek(0)
+    study = studies.create([("study.zip", archive)])
+    assert [path.name for path in study.files.rglob("*") if path.is_file()] == ["a.txt"]
+    assert [name for name, _ in study.status["refused"]] == ["study.zip/../../outside.txt"]
+
+
+def test_too_many_files_leave_nothing_behind(workspace, monkeypatch):
+    monkeypatch.setenv("SLICESCOPE_MAX_UPLOAD_FILES", "2")
+    get_settings.cache_clear()
+    with pytest.raises(InputError, match="More than 2 files"):
+        studies.create((str(n), io.BytesIO(b"x")) for n in range(3))
+    assert not list(get_settings().studies_dir.iterdir())
+
+
+def test_nothing_dropped(workspace):
+    with pytest.raises(InputError, match="No file was dropped"):
+        studies.create([])
+
+
+@pytest.mark.parametrize("study_id", ["", "../cohorts", "0" * 16, "nonsense"])
+def test_unknown_study(workspace, study_id):
+    with pytest.raises(InputError, match="There is no study"):
+        studies.open_study(study_id)
+
+
+def test_study_of_a_dead_server_is_interrupted(workspace):
+    study = studies.create([("a", io.BytesIO(b"x"))])
+    path = study.folder / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running", "pid": 2**22 + 1}))
+    assert study.status["state"] == "interrupted"
+    assert "server ended" in study.status["message"]
+
+
+def test_public_table_shows_no_real_path():
+    table = pd.DataFrame({"path": ["DOE^JANE/1"], "shown_path": ["P-1/1"], "plane": ["axial"]})
+    assert studies.public(table).to_dict("records") == [{"path": "P-1/1", "plane": "axial"}]
