@@ -1,0 +1,99 @@
+"""What an explainer asks a model about: views with one output, class scores without a softmax.
+
+tf-keras-vis 0.8.7 sees only flat models with one input, and wants scores that do not saturate: the gradient
+of a softmax that is sure vanishes. So each head gets a *view*, a flat model from ``image`` to one score a
+class. A view shares the layers of its model and changes nothing in it.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from core.errors import InputError
+from core.explanations.jury import COSINE_SCALE
+
+
+def logits_view(model: keras.Model, head: str) -> keras.Model:
+    """Give the scores of one head before its softmax.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Flat, with a dense softmax layer named `head`.
+    head : str
+
+    Returns
+    -------
+    keras.Model
+        From ``image`` to logits (n, classes).
+
+    Raises
+    ------
+    InputError
+        When there is no such head.
+    """
+    if head not in model.output_names:
+        raise InputError(f"This model has no head {head!r}; it has {', '.join(model.output_names)}.")
+    softmax = model.get_layer(head)
+    linear = layers.Dense.from_config({**softmax.get_config(), "activation": "linear", "name": f"{head}_logits"})
+    view = keras.Model(model.input, linear(softmax.input), name=f"{head}_view")
+    linear.set_weights(softmax.get_weights())
+    return view
+
+
+def prototype_view(encoder: keras.Model, prototypes: np.ndarray) -> keras.Model:
+    """Give a Siamese model's scores: the cosine to each class's prototype, or to a partner's embedding.
+
+    Parameters
+    ----------
+    encoder : keras.Model
+        Flat, from ``image`` to an embedding (n, d).
+    prototypes : ndarray, shape (classes, d)
+        Mean of the references' unit embeddings, or one partner's embedding as (1, d). Their length counts:
+        with means of unit vectors, the score is the mean cosine to the references.
+
+    Returns
+    -------
+    keras.Model
+        From ``image`` to `COSINE_SCALE` times the mean cosine, (n, classes).
+    """
+    unit = layers.UnitNormalization(name="unit")(encoder.output)
+    cosine = layers.Dense(len(prototypes), use_bias=False, name="prototypes")
+    view = keras.Model(encoder.input, cosine(unit), name="prototype_view")
+    cosine.set_weights([COSINE_SCALE * np.asarray(prototypes, np.float32).T])
+    return view
+
+
+def anchored(class_index: np.ndarray):
+    """Return a score that is 0 wherever it is taken, with the class score's gradient.
+
+    Grad-CAM++ multiplies by the exponential of the score, which overflows for a logit of 90. The factor is the
+    same at every pixel, so that the map does not change when it is one.
+    """
+
+    def score(outputs):
+        chosen = ops.sum(outputs * ops.one_hot(class_index, outputs.shape[-1]), axis=-1)
+        return chosen - ops.stop_gradient(chosen)
+
+    return score
+
+
+def map_layers(view: keras.Model) -> list[str]:
+    """List the layers that a map can be made at: the last one of each resolution, coarsest last.
+
+    Parameters
+    ----------
+    view : keras.Model
+
+    Returns
+    -------
+    list of str
+        Empty for a model without convolution.
+    """
+    side = view.inputs[0].shape[1]
+    last: dict[int, str] = {}
+    for layer in view.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and 1 < shape[1] <= side // 2 and not isinstance(layer, layers.ZeroPadding2D):
+            last[shape[1]] = layer.name
+    return [last[rows] for rows in sorted(last, reverse=True)]
