@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
 from core.settings import ASSETS_DIR, get_settings
+from core.slice_table import replaced
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 if TYPE_CHECKING:
@@ -173,6 +174,5 @@ def sha256(path: Path) -> str:
 
 
 def _write_card(card: dict[str, Any], folder: Path) -> None:
-    partial = folder / f"{CARD_FILE}.{os.getpid()}.part"
-    partial.write_text(json.dumps(card, indent=2), encoding="utf-8")
-    partial.replace(folder / CARD_FILE)
+    with replaced(folder / CARD_FILE) as fresh:
+        fresh.write_text(json.dumps(card, indent=2), encoding="utf-8")

@@ -66,7 +66,8 @@ def dropouts(model: keras.Model) -> list[MCDropout]:
 
 def head_model(model: keras.Model) -> keras.Model:
     """Return the part of a classifier from ``features`` to its heads; it shares its layers."""
-    return keras.Model(model.get_layer(FEATURES).output, model.outputs, name="head")
+    outputs = model.outputs if len(model.outputs) > 1 else model.outputs[0]
+    return keras.Model(model.get_layer(FEATURES).output, outputs, name="head")
 
 
 def sample(
