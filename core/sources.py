@@ -1,0 +1,339 @@
+"""The one door to files: DICOM, NIfTI, PNG and JPEG become slices here, and archives become files."""
+
+import functools
+import gzip
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from PIL import Image, UnidentifiedImageError
+
+from core import dicom
+from core.errors import UnreadableFile
+from core.settings import get_settings
+
+Header = dict[str, Any]
+
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+
+
+def find_files(path: Path) -> list[Path]:
+    """List the files under a folder, or the file itself; links that lead out of the folder are left alone.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of Path
+        Sorted; every regular file, readable or not, so that each can be accounted for.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    found = []
+    for folder, _, names in os.walk(path):
+        found += [file for name in names if (file := Path(folder, name)).is_file()]
+    return sorted(found)
+
+
+def read_headers(path: Path) -> list[Header]:
+    """Read the header of every slice in a file of any kind.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of dict
+        As `core.dicom.read_headers`; ``kind`` is "dicom", "nifti" or "picture".
+
+    Raises
+    ------
+    UnreadableFile
+        With one sentence that names the reason.
+    """
+    kind = _kind(Path(path))
+    if kind == "nifti":
+        return _nifti_headers(Path(path))
+    if kind == "picture":
+        return [_picture_header(Path(path))]
+    return dicom.read_headers(Path(path))
+
+
+def read_pixels(path: Path, frame: int = 0) -> np.ndarray:
+    """Read one slice of a file of any kind.
+
+    Parameters
+    ----------
+    path : Path
+    frame : int
+        As in `read_headers`.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns)
+
+    Raises
+    ------
+    UnreadableFile
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "nifti":
+        volume = _load_nifti(path, path.stat().st_mtime_ns)
+        if not 0 <= frame < volume.shape[0]:
+            raise UnreadableFile(f"It has {volume.shape[0]} slices; slice {frame} was asked for.")
+        return np.ascontiguousarray(volume[frame], np.float32)
+    if kind == "picture":
+        return _picture_pixels(path)
+    return dicom.read_pixels(path, frame)
+
+
+def unpack_archive(archive: Path, into: Path) -> list[tuple[str, str]]:
+    """Unpack a zip or tar archive, member by member, into a folder.
+
+    Parameters
+    ----------
+    archive, into : Path
+        Members keep their relative names.
+
+    Returns
+    -------
+    list of (str, str)
+        Name and reason of each member that was refused.
+
+    Raises
+    ------
+    UnreadableFile
+        When the archive itself cannot be read.
+    """
+    settings = get_settings()
+    room, files, refused, seen = settings.max_upload_mb << 20, 0, [], set()
+    try:
+        for name, open_member, problem in _members(archive):
+            try:
+                target = _safe_target(name, into)
+                if problem:
+                    raise UnreadableFile(problem)
+                if name.lower().endswith(_ARCHIVES):
+                    raise UnreadableFile("It is an archive inside an archive; unpack it first.")
+                if target in seen or target.exists():
+                    raise UnreadableFile("Another file of the archive has the same name.")
+                if files >= settings.max_upload_files:
+                    raise UnreadableFile(f"The archive holds more than {settings.max_upload_files} files.")
+                room -= _copy(open_member, target, room)
+                seen.add(target)
+                files += 1
+            except UnreadableFile as error:
+                refused.append((name, str(error)))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, NotImplementedError) as error:
+        raise UnreadableFile(f"The archive cannot be unpacked ({str(error)[:120]}).") from error
+    return refused
+
+
+def _members(archive: Path) -> Iterator[tuple[str, Any, str]]:
+    """Name, opener and objection (or "") of each member that is not a folder."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as pack:
+            for info in pack.infolist():
+                if info.is_dir():
+                    continue
+                mode = info.external_attr >> 16
+                problem = "It is a link, not a file." if mode & 0o170000 == 0o120000 else ""
+                problem = "It is encrypted." if info.flag_bits & 1 else problem
+                yield info.filename, functools.partial(pack.open, info), problem
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as pack:
+            for info in pack:
+                if info.isdir():
+                    continue
+                problem = "" if info.isfile() else "It is a link or a device, not a file."
+                yield info.name, functools.partial(pack.extractfile, info), problem
+    else:
+        raise UnreadableFile("It is neither a zip nor a tar archive.")
+
+
+def _safe_target(name: str, into: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise UnreadableFile("Its name leads out of the archive's folder.")
+    if any(len(part.encode()) > 200 for part in parts) or len(parts) > 30:
+        raise UnreadableFile("Its name is too long.")
+    return into.joinpath(*parts)
+
+
+def _copy(open_member, target: Path, room: int) -> int:
+    """Copy a member while counting what really comes out of it, whatever the archive claims."""
+    written = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_member() as source, target.open("xb") as sink:
+            while block := source.read(1 << 20):
+                written += len(block)
+                if written > room:
+                    raise UnreadableFile(
+                        f"With it the archive would unpack to more than {get_settings().max_upload_mb} MB."
+                    )
+                sink.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        target.unlink(missing_ok=True)
+        raise UnreadableFile(f"It is damaged ({str(error)[:100]}).") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise UnreadableFile("Another file of the archive has the same name.") from None
+    except UnreadableFile:
+        target.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def _kind(path: Path) -> str:
+    """Tell a file's kind by what it begins with, NIfTI by its name."""
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return "nifti"
+    if path.name.upper() == "DICOMDIR":
+        raise UnreadableFile("It is a DICOMDIR, an index of other files.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UnreadableFile(f"It cannot be opened ({error.strerror}).") from error
+    return "picture" if start.startswith(_PICTURES) else "dicom"
+
+
+def _picture(path: Path) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = get_settings().max_slice_pixels
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise UnreadableFile("It is a damaged or too large PNG or JPEG picture.") from error
+
+
+def _picture_header(path: Path) -> Header:
+    with _picture(path) as picture:
+        width, height = picture.size
+        if width * height > get_settings().max_slice_pixels:
+            raise UnreadableFile(
+                f"It has {height} × {width} pixels; at most {get_settings().max_slice_pixels} are read."
+            )
+    # Decode once, so that a picture that is cut short is refused now and not when it is looked at.
+    _picture_pixels(path)
+    return {"kind": "picture", "frame": 0, "Rows": height, "Columns": width}
+
+
+def _picture_pixels(path: Path) -> np.ndarray:
+    with _picture(path) as picture:
+        try:
+            if picture.mode in ("I;16", "I;16B", "I", "F"):
+                return np.asarray(picture, np.float32)
+            if picture.mode in ("LA", "RGBA", "PA", "P"):
+                # transparent parts are background
+                picture = picture.convert("RGBA")
+                black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+                return np.asarray(Image.alpha_composite(black, picture).convert("L"), np.float32)
+            return np.asarray(picture.convert("L"), np.float32)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UnreadableFile("It is a PNG or JPEG picture that is damaged or cut short.") from error
+
+
+def _open_nifti(path: Path):
+    try:
+        image = nibabel.load(path)
+        shape = image.shape
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableFile(f"It is not a NIfTI volume that can be read ({str(error)[:100]}).") from error
+    except MemoryError:
+        raise UnreadableFile("Reading it takes more memory than is allowed.") from None
+    if len(shape) < 3 or min(shape[:3]) < 1:
+        raise UnreadableFile(f"A NIfTI volume has three axes; this one has the shape {shape}.")
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise UnreadableFile("Its affine does not say where its voxels lie.")
+    if int(np.prod(shape[:3])) > 1 << 29:
+        raise UnreadableFile(f"It has {int(np.prod(shape[:3]))} voxels, more than are read.")
+    return image
+
+
+def _layout(image) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """How a volume is cut: nibabel's orientation table, and the voxel axes of (slice, row, column)."""
+    affine, shape = image.affine, np.array(image.shape[:3])
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    extent = zooms * shape
+    if zooms.max() > 1.3 * zooms.min():
+        axis = int(zooms.argmax())
+    elif extent.min() < 0.5 * np.median(extent):
+        axis = int(extent.argmin())  # a slab
+    else:
+        axis = 2
+    table = nibabel.io_orientation(affine)
+    world = {int(table[a, 0]): a for a in range(3)}  # 0 = right-left, 1 = front-back, 2 = up-down
+    normal = int(table[axis, 0])
+    row_world, column_world = {0: (2, 1), 1: (2, 0), 2: (1, 0)}[normal]
+    return table, (axis, world[row_world], world[column_world])
+
+
+@functools.lru_cache(1)
+def _load_nifti(path: Path, mtime_ns: int) -> np.ndarray:
+    """The first volume as (slice, row, column), oriented as radiologists look: patient's right on the left, front
+    up (or on the left in sagittal slices), head up."""
+    image = _open_nifti(path)
+    try:
+        index = (slice(None),) * 3 + (0,) * (len(image.shape) - 3)
+        data = np.asarray(image.dataobj[index])
+    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableFile("Its voxels are damaged or cut short.") from error
+    if data.dtype.names:
+        data = sum(data[name].astype(np.float32) for name in data.dtype.names[:3]) / 3
+    if np.iscomplexobj(data):
+        data = np.abs(data)
+    table, axes = _layout(image)
+    data = data.transpose(axes)
+    return data[tuple(_direction(table, voxel_axis, i) for i, voxel_axis in enumerate(axes))]
+
+
+def _direction(table: np.ndarray, voxel_axis: int, place: int) -> slice:
+    """Forwards or backwards along a voxel axis: slices ascend towards right, front or head; rows run from the head
+    or the front down, columns from the patient's right, or from the front in a sagittal slice."""
+    wanted = 1 if place == 0 else -1
+    return slice(None, None, 1 if table[voxel_axis, 1] == wanted else -1)
+
+
+def _nifti_headers(path: Path) -> list[Header]:
+    image = _open_nifti(path)
+    table, axes = _layout(image)
+    affine = image.affine
+    lps = np.diag([-1.0, -1.0, 1.0])
+    starts, steps = np.zeros(3), []
+    for place, voxel_axis in enumerate(axes):
+        reverse = _direction(table, voxel_axis, place).step == -1
+        starts[voxel_axis] = image.shape[voxel_axis] - 1 if reverse else 0
+        steps.append((lps @ affine[:3, voxel_axis]) * (-1 if reverse else 1))
+    first = lps @ (affine[:3, :3] @ starts + affine[:3, 3])
+    normal, down, along = steps
+    spacing = [float(np.linalg.norm(down)), float(np.linalg.norm(along))]
+    orientation = [*(along / spacing[1]).tolist(), *(down / spacing[0]).tolist()]
+    shared = {
+        "kind": "nifti",
+        "Rows": int(image.shape[axes[1]]),
+        "Columns": int(image.shape[axes[2]]),
+        "PixelSpacing": spacing,
+        "SliceThickness": float(np.linalg.norm(normal)),
+        "ImageOrientationPatient": orientation,
+    }
+    if len(image.shape) > 3 and image.shape[3] > 1:
+        shared["ImageComments"] = f"first of {image.shape[3]} volumes"
+    # The voxels too must be readable before the file counts as slices.
+    count = _load_nifti(path, path.stat().st_mtime_ns).shape[0]
+    return [
+        {**shared, "frame": i, "InstanceNumber": i + 1, "ImagePositionPatient": (first + normal * i).tolist()}
+        for i in range(count)
+    ]
