@@ -200,27 +200,6 @@ def test_verdict_is_sorted():
     np.testing.assert_array_equal(verdict.pictures[0], np.arange(9, 18).reshape(3, 3))
 
 
-def test_references_come_from_many_patients_and_from_the_middle_of_their_class():
-    rng = np.random.default_rng(0)
-    labels = np.repeat(["FLAIR", "T1"], 60)
-    centre = np.where(labels == "T1", 1.0, -1.0)[:, None] * np.array([1.0, 2.0, 0.5])
-    embeddings = centre + rng.normal(0, 0.2, (120, 3))
-    embeddings[0] = [9, -9, 9]  # an odd one must not become a reference
-    patients = np.array([f"P{i % 6}" for i in range(120)])
-    chosen = jury.call(embeddings, labels, patients, 5)
-    assert labels[chosen].tolist() == ["FLAIR"] * 5 + ["T1"] * 5
-    assert 0 not in chosen
-    for name in ("FLAIR", "T1"):
-        assert len(set(patients[chosen][labels[chosen] == name])) == 5
-
-
-def test_few_slices_make_a_small_jury():
-    chosen = jury.call(np.eye(3), np.array(["T1", "T1", "T2"]), np.array(["a", "a", "a"]), 5)
-    assert sorted(chosen) == [0, 1, 2]
-    with pytest.raises(InputError, match="there is none"):
-        jury.call(np.empty((0, 3)), np.array([]), np.array([]), 5)
-
-
 def test_jury_is_kept_with_its_bundle(tmp_path):
     made = made_jury()
     made.save(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from core.errors import BundleError, InputError
+from core.errors import BundleError
 
 #: Cosines lie within [-1, 1], too close together for a softmax to be sure of anything. The calibrated
 #: temperature then corrects this start.
@@ -152,47 +152,3 @@ def deliberate(jury: Jury, embedding: np.ndarray, votes: np.ndarray) -> Verdict:
         votes={name: float(share) for name, share in zip(jury.classes, votes, strict=True)},
         similarities=cosine[order], labels=labels, patients=patients, keys=keys, pictures=jury.pictures[order],
     )  # fmt: skip
-
-
-def call(embeddings: np.ndarray, labels: np.ndarray, patients: np.ndarray, size: int) -> np.ndarray:
-    """Choose references: of each class the slices nearest its centre, of as many patients as there are.
-
-    Parameters
-    ----------
-    embeddings : ndarray, shape (n, d)
-        Of training slices.
-    labels, patients : ndarray of str, shape (n,)
-    size : int
-        References a class.
-
-    Returns
-    -------
-    ndarray of int
-        Rows of the chosen, class by class in sorted order; fewer where a class has fewer slices.
-
-    Raises
-    ------
-    InputError
-        When there is no slice to choose from.
-
-    Examples
-    --------
-    >>> embeddings = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3]])
-    >>> call(embeddings, np.array(["T1"] * 4), np.array(["a", "a", "a", "b"]), 2)
-    array([1, 3])
-    """
-    if not len(embeddings):
-        raise InputError("A jury needs labelled slices of training patients, and there is none.")
-    embeddings, chosen = unit(np.asarray(embeddings, dtype=float)), []
-    for name in np.unique(labels):
-        rows = np.flatnonzero(labels == name)
-        nearness = embeddings[rows] @ embeddings[rows].mean(axis=0)
-        order = rows[np.argsort(-nearness, kind="stable")]
-        # A patient's second slice comes after everybody's first.
-        seen: dict = {}
-        turn = []
-        for row in order:
-            seen[patients[row]] = seen.get(patients[row], 0) + 1
-            turn.append(seen[patients[row]])
-        chosen.extend(order[np.argsort(turn, kind="stable")][:size])
-    return np.array(chosen)
