@@ -1,19 +1,28 @@
-"""What every test may use: a workspace of its own, and one small DICOM slice made to order."""
+"""What every test shares: a workspace of its own, and small DICOM slices made on the spot."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from core.settings import get_settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _never_the_real_workspace(tmp_path_factory):
+    """Send whatever asks for no workspace of its own to a temporary one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path_factory.mktemp("shared-workspace")))
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh workspace, also for child processes."""
+def workspace(tmp_path, monkeypatch) -> Path:
+    """Give an empty workspace of this test's own; the folder does not exist yet."""
     folder = tmp_path / "workspace"
     monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(folder))
     get_settings.cache_clear()
@@ -21,55 +30,44 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     get_settings.cache_clear()
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real MRI; tests that use it are marked `real`."""
-    folder = get_settings().real_data
-    if folder is None or not folder.is_dir():
-        pytest.skip("SLICESCOPE_REAL_DATA names no folder of real MRI")
-    return folder
+def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
+    """Make one axial spin-echo T1 slice of whole numbers, (rows, columns); a keyword that is None is left out."""
+    pixels = np.arange(256, dtype="<u2").reshape(16, 16) if pixels is None else np.asarray(pixels)
+    values = {
+        "SOPClassUID": MRImageStorage, "SOPInstanceUID": generate_uid(), "StudyInstanceUID": "1.2.1",
+        "SeriesInstanceUID": "1.2.2", "PatientID": "HOSP-48151", "PatientName": "Lovelace^Adalina", "Modality": "MR",
+        "Manufacturer": "ACME", "SeriesDescription": "AX T1", "SeriesNumber": 2, "InstanceNumber": 1,
+        "ImageType": ["ORIGINAL", "PRIMARY"], "MRAcquisitionType": "2D", "ScanningSequence": "SE",
+        "RepetitionTime": 500, "EchoTime": 12, "FlipAngle": 90, "MagneticFieldStrength": 1.5, "SliceThickness": 5,
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0], "PixelSpacing": [1, 1],
+        "Rows": pixels.shape[0], "Columns": pixels.shape[1], "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8 * pixels.dtype.itemsize,
+        "BitsStored": 8 * pixels.dtype.itemsize, "HighBit": 8 * pixels.dtype.itemsize - 1,
+        "PixelRepresentation": int(pixels.dtype.kind == "i"), "PixelData": pixels.tobytes(), **keywords,
+    }  # fmt: skip
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    return dataset
 
 
 @pytest.fixture
-def make_slice(tmp_path: Path) -> Callable[..., Path]:
-    """``make_slice(path=None, pixels=None, syntax=..., **keywords)`` writes one MR slice and returns its path.
+def make_dataset():
+    """Give `slice_dataset`, for tests that change more of a slice than its keywords before they write it."""
+    return slice_dataset
 
-    A keyword of None leaves that attribute out.
-    """
 
-    def make(path: Path | None = None, pixels: np.ndarray | None = None, syntax=ExplicitVRLittleEndian, **keywords):
-        path = Path(path) if path else tmp_path / f"{generate_uid()}.dcm"
+@pytest.fixture
+def make_slice(tmp_path):
+    """Give ``make_slice(path=None, pixels=None, **keywords) -> Path``, which writes one small DICOM file."""
+
+    def make(path: Path | str | None = None, pixels: np.ndarray | None = None, **keywords) -> Path:
+        dataset = slice_dataset(pixels, **keywords)
+        path = Path(path) if path else tmp_path / f"{dataset.get('SOPInstanceUID', generate_uid())}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if pixels is None:
-            pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
-        dataset = pydicom.Dataset()
-        dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = syntax
-        attributes = {
-            "SOPClassUID": MRImageStorage,
-            "SOPInstanceUID": generate_uid(),
-            "StudyInstanceUID": "1.2",
-            "SeriesInstanceUID": "1.2.3",
-            "PatientID": "ID",
-            "Modality": "MR",
-            "Rows": pixels.shape[-2],
-            "Columns": pixels.shape[-1],
-            "BitsAllocated": pixels.itemsize * 8,
-            "BitsStored": pixels.itemsize * 8,
-            "HighBit": pixels.itemsize * 8 - 1,
-            "PixelRepresentation": int(pixels.dtype.kind == "i"),
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "ImagePositionPatient": [0, 0, 0],
-            "PixelSpacing": [1, 1],
-            "PixelData": pixels.tobytes(),
-        } | keywords
-        for keyword, value in attributes.items():
-            if value is not None:
-                setattr(dataset, keyword, value)
-        if "PixelData" in dataset:
-            dataset["PixelData"].VR = "OB" if pixels.itemsize == 1 else "OW"
         dataset.save_as(path, enforce_file_format=True)
         return path
 
