@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from core.settings import get_settings
 
@@ -30,6 +30,15 @@ def workspace(tmp_path, monkeypatch) -> Path:
     get_settings.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Give the folder of real MRI; tests that use it are marked `real`."""
+    folder = get_settings().real_data
+    if folder is None or not folder.is_dir():
+        pytest.skip("SLICESCOPE_REAL_DATA names no folder of real MRI")
+    return folder
+
+
 def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
     """Make one axial spin-echo T1 slice of whole numbers, (rows, columns); a keyword that is None is left out."""
     pixels = np.arange(256, dtype="<u2").reshape(16, 16) if pixels is None else np.asarray(pixels)
@@ -40,7 +49,7 @@ def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
         "ImageType": ["ORIGINAL", "PRIMARY"], "MRAcquisitionType": "2D", "ScanningSequence": "SE",
         "RepetitionTime": 500, "EchoTime": 12, "FlipAngle": 90, "MagneticFieldStrength": 1.5, "SliceThickness": 5,
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0], "PixelSpacing": [1, 1],
-        "Rows": pixels.shape[0], "Columns": pixels.shape[1], "SamplesPerPixel": 1,
+        "Rows": pixels.shape[-2], "Columns": pixels.shape[-1], "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8 * pixels.dtype.itemsize,
         "BitsStored": 8 * pixels.dtype.itemsize, "HighBit": 8 * pixels.dtype.itemsize - 1,
         "PixelRepresentation": int(pixels.dtype.kind == "i"), "PixelData": pixels.tobytes(), **keywords,
@@ -51,6 +60,8 @@ def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
     for keyword, value in values.items():
         if value is not None:
             setattr(dataset, keyword, value)
+    if "PixelData" in dataset:
+        dataset["PixelData"].VR = "OB" if dataset.get("BitsAllocated", 16) == 8 else "OW"
     return dataset
 
 
@@ -62,10 +73,16 @@ def make_dataset():
 
 @pytest.fixture
 def make_slice(tmp_path):
-    """Give ``make_slice(path=None, pixels=None, **keywords) -> Path``, which writes one small DICOM file."""
+    """Give ``make_slice(path=None, pixels=None, syntax=..., **keywords) -> Path``, which writes one small DICOM file."""
 
-    def make(path: Path | str | None = None, pixels: np.ndarray | None = None, **keywords) -> Path:
+    def make(
+        path: Path | str | None = None,
+        pixels: np.ndarray | None = None,
+        syntax: UID = ExplicitVRLittleEndian,
+        **keywords,
+    ) -> Path:
         dataset = slice_dataset(pixels, **keywords)
+        dataset.file_meta.TransferSyntaxUID = syntax
         path = Path(path) if path else tmp_path / f"{dataset.get('SOPInstanceUID', generate_uid())}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(path, enforce_file_format=True)
