@@ -170,7 +170,8 @@ class _Pairs(keras.utils.PyDataset):
 
 
 def _plain(parts: list):
-    return parts if len(parts) > 1 else parts[0]
+    # A tuple, because TensorFlow takes a list in a batch for a tensor.
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def view_features(

@@ -87,9 +87,8 @@ def test_a_file_that_went_away_is_named_as_it_is_shown(workspace, tmp_path, monk
 def test_targets_leave_out_what_no_image_model_is_asked_for():
     table = pd.DataFrame({"plane": ["axial", "coronal", None], "sequence": ["T1", "LOCALIZER", "T2"]}, dtype="str")
     assert batches.classes_of(batches.label_values(table, "sequence"), "sequence") == ["T1", "T2"]
-    y = batches.targets(
-        table, {"plane": ["coronal", "axial"], "sequence": ["T2", "T1"], "plane-sequence": ["axial-T1"]}
-    )
+    classes = {"plane": ["coronal", "axial"], "sequence": ["T2", "T1"], "plane-sequence": ["axial-T1"]}
+    y = batches.targets(table, classes)
     assert {head: numbers.tolist() for head, numbers in y.items()} == {
         "plane": [1, 0, -1], "sequence": [1, -1, 0], "plane-sequence": [0, -1, -1],
     }  # fmt: skip

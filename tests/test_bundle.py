@@ -87,7 +87,7 @@ def test_missing_and_broken_cards_say_so(folder):
         bundle.load(folder)
     bundle.save(tiny(), CARD, folder)
     (folder / "model.keras").unlink()
-    with pytest.raises(BundleError, match="no model.keras"):
+    with pytest.raises(BundleError, match=r"no model\.keras"):
         bundle.load(folder)
     (folder / "card.json").write_text("{")
     with pytest.raises(BundleError, match="not JSON"):
