@@ -73,7 +73,7 @@ def make_dataset():
 
 @pytest.fixture
 def make_slice(tmp_path):
-    """Give ``make_slice(path=None, pixels=None, syntax=..., **keywords) -> Path``, which writes one small DICOM file."""
+    """Give ``make_slice(path=None, pixels=None, syntax=..., **keywords) -> Path``: it writes one small DICOM file."""
 
     def make(
         path: Path | str | None = None,
