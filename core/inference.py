@@ -1,0 +1,384 @@
+"""Asking a trained model: answers, Monte-Carlo samples, heatmaps, and a Siamese run's jury.
+
+Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process. Whoever has it
+loaded anyway, such as the training process, calls the ``…_local`` functions, which the child calls as well.
+Nothing of Keras is imported before one of these is called.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core import bundle as bundles
+from core import errors
+from core.calibration import apply_temperature
+from core.child import Child, serve
+from core.errors import ChildDied, ChildError, InputError
+from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
+from core.settings import get_settings
+
+if TYPE_CHECKING:
+    import keras
+
+#: Slices that go through a network at once.
+BATCH = 64
+#: Slices of one request to the worker, so that its time limit holds for any number of slices.
+REQUEST = 8 * BATCH
+#: Models, and views of them, that stay loaded.
+_LOADED, _VIEWS = 4, 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer for n slices.
+
+    Attributes
+    ----------
+    heads : dict of ndarray of float32, shape (n, classes)
+        Probabilities, calibrated by the card's temperature.
+    classes : dict of list of str
+        Names of each head's columns.
+    embeddings : ndarray of float32, shape (n, d)
+        Pooled features; of a Siamese model the embedding.
+    """
+
+    heads: dict[str, np.ndarray]
+    classes: dict[str, list[str]]
+    embeddings: np.ndarray
+
+
+# The half without TensorFlow ------------------------------------------------------------------------------
+
+
+class InferenceWorker:
+    """A warm child process that answers; started on first need and again whenever it has died.
+
+    Every method raises `core.errors.ChildTimeout` when ``predict_timeout_s`` of the settings is passed,
+    `core.errors.ChildDied` when the child dies twice over one request, and whatever `CoreError` the ``…_local``
+    function of the same name raises.
+    """
+
+    def __init__(self):
+        self._child = Child("core.inference", env=_environment())
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the live child, or None."""
+        return self._child.pid
+
+    def predict(self, bundle: Path, images: np.ndarray) -> Prediction:
+        """Answer for slices; see `predict_local`."""
+        parts = [
+            self._ask("predict", bundle, {"images": images[start : start + REQUEST]})
+            for start in range(0, max(1, len(images)), REQUEST)
+        ]
+        classes = parts[0][0]["classes"]
+        joined = {name: np.concatenate([arrays[name] for _, arrays in parts]) for name in parts[0][1]}
+        return Prediction({head: joined[f"head {head}"] for head in classes}, classes, joined["embeddings"])
+
+    def mc_samples(self, bundle: Path, images: np.ndarray, n_samples: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """Draw Monte-Carlo samples; see `mc_samples_local`."""
+        return self._ask("mc_samples", bundle, {"images": images}, n_samples=n_samples, seed=seed)[1]
+
+    def explain(
+        self, bundle: Path, image: np.ndarray, head: str, class_index: int | None = None,
+        layer: str | None = None, method: str = "grad_cam",
+    ) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
+        """Make the heatmap of one slice; see `explain_local`."""
+        # JSON knows no integers of NumPy, and a class often comes from argmax.
+        class_index = None if class_index is None else int(class_index)
+        header, arrays = self._ask(
+            "explain", bundle, {"image": image}, head=head, class_index=class_index, layer=layer, method=method
+        )
+        return arrays["heat"], header["class_index"], header["layers"]
+
+    def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
+        """Let a Siamese run's references vote on each slice (n, S, S)."""
+        return _verdicts(bundle, self.predict(bundle, images))
+
+    def close(self) -> None:
+        """End the child; the next question starts a new one."""
+        self._child.close()
+
+    def _ask(self, do: str, bundle: Path, arrays: dict[str, np.ndarray], **more: Any):
+        header = {"do": do, "bundle": str(Path(bundle).resolve()), **more}
+        arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        try:
+            try:
+                return self._child.request(header, arrays, get_settings().predict_timeout_s)
+            except ChildDied:
+                # Somebody, or the system, ended it while it was idle: that is no fault of this question.
+                return self._child.request(header, arrays, get_settings().predict_timeout_s)
+        except ChildError as error:
+            kind = getattr(error, "kind", None)
+            if kind is None:
+                raise
+            raise getattr(errors, kind, ChildError)(str(error)) from None
+
+
+def get_worker() -> InferenceWorker:
+    """Return this process's worker; its child starts on first use."""
+    return _worker(str(get_settings().workspace))
+
+
+@functools.lru_cache(maxsize=1)
+def _worker(workspace: str) -> InferenceWorker:
+    # A child knows the bundles of the workspace that it was started with; forgotten, it ends with its pipe.
+    return InferenceWorker()
+
+
+def _environment() -> dict[str, str]:
+    """What TensorFlow reads when it is imported; what somebody has set already stays."""
+    wanted = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+# The half that loads Keras when called --------------------------------------------------------------------
+
+
+def predict_local(bundle: Path, images: np.ndarray, calibrated: bool = True) -> Prediction:
+    """Answer for slices in this process.
+
+    Parameters
+    ----------
+    bundle : Path
+        A registered bundle, see `core.bundle.load`.
+    images : ndarray, shape (n, S, S)
+        From `core.images.to_model_input`, with the S of the card's input_shape.
+    calibrated : bool
+        Whether the card's temperatures are applied.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    BundleError
+        When the bundle cannot be loaded, or a Siamese one has no jury yet.
+    InputError
+        For images of another shape, or that are not finite.
+    """
+    card = bundles.read_card(bundle)
+    raw, _, embeddings = forward(bundle, images)
+    if calibrated:
+        raw = {head: apply_temperature(proba, _temperature(card, head)) for head, proba in raw.items()}
+    return Prediction(raw, card["classes"], embeddings)
+
+
+def forward(bundle: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Send slices through a network once.
+
+    Returns
+    -------
+    heads : dict of ndarray of float32, shape (n, classes)
+        Uncalibrated probabilities.
+    features : ndarray of float32, shape (n, d)
+        Pooled output of the backbone.
+    embeddings : ndarray of float32, shape (n, e)
+        The same, or a Siamese model's embedding.
+    """
+    card = bundles.read_card(bundle)
+    images = _checked(images, card)
+    network = _network(*_key(bundle, card))
+    outputs = [np.empty((len(images), tensor.shape[-1]), np.float32) for tensor in network.outputs]
+    for start in range(0, len(images), BATCH):
+        answers = network.predict_on_batch(images[start : start + BATCH, ..., None])
+        for output, answer in zip(outputs, answers, strict=True):
+            output[start : start + BATCH] = answer
+    *heads, features = outputs
+    if card["kind"] != "siamese":
+        return dict(zip(card["classes"], heads, strict=True)), features, features
+    (head,) = card["classes"]
+    return {head: Jury.load(bundle).probabilities(heads[0])}, features, heads[0]
+
+
+def mc_samples_local(
+    bundle: Path, images: np.ndarray, n_samples: int, seed: int = 0, from_features: bool = False
+) -> dict[str, np.ndarray]:
+    """Draw class probabilities with dropout on, in this process.
+
+    Parameters
+    ----------
+    bundle : Path
+    images : ndarray, shape (n, S, S)
+        Or (n, d), features from `forward`, with `from_features`.
+    n_samples : int
+        Passes T.
+    seed : int
+        One seed gives the same samples each time.
+    from_features : bool
+
+    Returns
+    -------
+    dict of ndarray of float32, shape (n, T, classes)
+        A head each; calibrated by the temperature that was fitted without dropout.
+
+    Raises
+    ------
+    ConfigError
+        When the model has no Monte-Carlo dropout.
+    BundleError, InputError
+        As `predict_local`.
+    """
+    from core.models.backbones import encoder_of
+    from core.models.mc_dropout import sample
+
+    card = bundles.read_card(bundle)
+    inputs = images if from_features else _checked(images, card)
+    samples = sample(encoder_of(_model(*_key(bundle, card))), inputs, n_samples, seed, from_features)
+    if card["kind"] == "siamese":
+        ((head, embeddings),) = zip(card["classes"], samples.values(), strict=True)
+        samples = {head: Jury.load(bundle).probabilities(embeddings)}
+    return {head: apply_temperature(p, _temperature(card, head)) for head, p in samples.items()}
+
+
+def explain_local(
+    bundle: Path, image: np.ndarray, head: str, class_index: int | None = None, layer: str | None = None,
+    method: str = "grad_cam",
+) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
+    """Make the heatmap of one slice in this process.
+
+    Parameters
+    ----------
+    bundle : Path
+    image : ndarray, shape (S, S)
+    head : str
+        One of the card's classes' keys.
+    class_index : int, optional
+        The class to explain; the model's answer without.
+    layer : str, optional
+        Layer to make the map at; the card's cam_layer without.
+    method : str
+        One of `core.explanations.grad_cam.METHODS`.
+
+    Returns
+    -------
+    heat : ndarray of float32, shape (S, S)
+        From 0 to 1, on the model's grid (`core.images.from_model_grid` leads back to the slice's).
+    class_index : int
+        What it explains.
+    layers : list of str
+        Layers to choose from, the coarsest last.
+
+    Raises
+    ------
+    BundleError, InputError
+        As `predict_local`; also for a head, class, layer or method that there is not.
+    """
+    from core.explanations.grad_cam import METHODS, check
+    from core.explanations.scores import map_layers
+
+    card = bundles.read_card(bundle)
+    images = _checked(np.asarray(image)[None], card)
+    if head not in card["classes"]:
+        raise InputError(f"This model has no head {head!r}; it has {', '.join(card['classes'])}.")
+    if method not in METHODS:
+        raise InputError(f"There is no method {method!r}. Choose one of {', '.join(METHODS)}.")
+    view = _view(*_key(bundle, card), head, _stamp(bundle))
+    layer = layer or card["cam_layer"]
+    if class_index is None:
+        class_index = int(np.argmax(view.predict_on_batch(images[..., None])[0]))
+    chosen = np.array([class_index])
+    check(view, images, chosen, layer)
+    return METHODS[method](view, images, chosen, layer)[0], class_index, map_layers(view)
+
+
+def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
+    """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
+    return _verdicts(bundle, predict_local(bundle, images))
+
+
+def _verdicts(bundle: Path, prediction: Prediction) -> list[Verdict]:
+    jury = Jury.load(bundle)
+    ((_, proba),) = prediction.heads.items()
+    return [deliberate(jury, one, votes) for one, votes in zip(prediction.embeddings, proba, strict=True)]
+
+
+def _checked(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
+    size = card["input_shape"][0]
+    images = np.asarray(images, np.float32)
+    if images.ndim != 3 or images.shape[1:] != (size, size):
+        raise InputError(f"This model wants slices of the shape (n, {size}, {size}); received {images.shape}.")
+    if not np.isfinite(images).all():
+        raise InputError("A slice holds values that are not finite (NaN or infinity).")
+    return images
+
+
+def _temperature(card: dict[str, Any], head: str) -> float:
+    return card.get("temperature", {}).get(head, 1.0)
+
+
+def _key(bundle: Path, card: dict[str, Any]) -> tuple[str, str]:
+    """What a loaded model is remembered by: a folder whose model was replaced is loaded again."""
+    return str(bundle), card["sha256"]
+
+
+def _stamp(bundle: Path) -> int:
+    path = Path(bundle) / JURY_FILE
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@functools.lru_cache(maxsize=_LOADED)
+def _model(folder: str, sha256: str) -> "keras.Model":
+    return bundles.load(Path(folder))
+
+
+@functools.lru_cache(maxsize=_LOADED)
+def _network(folder: str, sha256: str) -> "keras.Model":
+    """The flat model with its pooled features as a last output."""
+    import keras
+
+    from core.models.backbones import FEATURES, encoder_of
+
+    flat = encoder_of(_model(folder, sha256))
+    return keras.Model(flat.input, [*flat.outputs, flat.get_layer(FEATURES).output])
+
+
+@functools.lru_cache(maxsize=_VIEWS)
+def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model":
+    """The flat model with the scores of one head alone, as explainers want it."""
+    from core.explanations.scores import logits_view, prototype_view
+    from core.models.backbones import encoder_of
+
+    model = _model(folder, sha256)
+    flat = encoder_of(model)
+    return logits_view(model, head) if flat is model else prototype_view(flat, Jury.load(Path(folder)).prototypes)
+
+
+# The child ------------------------------------------------------------------------------------------------
+
+
+def _answer_predict(header, arrays):
+    answer = predict_local(Path(header["bundle"]), arrays["images"])
+    heads = {f"head {head}": proba for head, proba in answer.heads.items()}
+    return {"classes": answer.classes}, {**heads, "embeddings": answer.embeddings}
+
+
+def _answer_mc_samples(header, arrays):
+    samples = mc_samples_local(Path(header["bundle"]), arrays["images"], header["n_samples"], header["seed"])
+    return {}, samples
+
+
+def _answer_explain(header, arrays):
+    options = (header[name] for name in ("head", "class_index", "layer", "method"))
+    heat, class_index, layers = explain_local(Path(header["bundle"]), arrays["image"], *options)
+    return {"class_index": class_index, "layers": layers}, {"heat": heat}
+
+
+def main() -> None:
+    """Serve as the child of an `InferenceWorker`."""
+    from core import backend_tensorflow
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    backend_tensorflow.limit_threads(cores)
+    backend_tensorflow.choose_device(get_settings().device)
+    serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain})
+
+
+if __name__ == "__main__":
+    main()
