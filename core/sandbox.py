@@ -1,9 +1,12 @@
 """Parsing what users bring, in a child process with little memory and little time.
 
-A file that kills or outlasts the child is rejected like any other unreadable one; the next file gets a fresh child.
+A file that kills or outlasts the child is refused like any other unreadable one; the next file gets a fresh child.
 """
 
-import functools
+import math
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,15 @@ from core.child import Child, serve
 from core.errors import ChildDied, ChildError, ChildTimeout, UnreadableFile
 from core.settings import get_settings
 
+#: Seconds after the time limit at which a child ends itself, should nobody be left to end it.
+_GRACE_S = 5
+
 
 class Sandbox:
-    """One child that parses files; threads may share it and are answered in turn."""
+    """One child that parses files; threads may share it and are answered in turn.
+
+    Its child starts with the first file and ends with `close`, or with the process that it belongs to.
+    """
 
     def __init__(self):
         settings = get_settings()
@@ -30,6 +39,7 @@ class Sandbox:
         Raises
         ------
         UnreadableFile
+            With the file's own reason, or because reading it took too long, too much memory or the child's life.
         """
         return self._ask({"do": "headers", "path": str(path)})[0]["headers"]
 
@@ -39,41 +49,101 @@ class Sandbox:
         Raises
         ------
         UnreadableFile
+            As `parse`.
         """
         return self._ask({"do": "pixels", "path": str(path), "frame": int(frame)})[1]["pixels"]
 
+    def thumbnail(
+        self, path: Path, frame: int = 0, size: int = 96, pixel_spacing_mm: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Decode one slice and shrink it, so that little passes between the processes.
+
+        Parameters
+        ----------
+        path : Path
+        frame : int
+            As in `core.sources.read_headers`.
+        size : int
+            Side in pixels.
+        pixel_spacing_mm : (float, float), optional
+            Distance between rows and between columns.
+
+        Returns
+        -------
+        ndarray of uint8, shape (size, size)
+            The whole slice, letter-boxed with black.
+
+        Raises
+        ------
+        UnreadableFile
+            As `parse`.
+        """
+        spacing = None if pixel_spacing_mm is None else [float(mm) for mm in pixel_spacing_mm]
+        request = {"do": "thumbnail", "path": str(path), "frame": int(frame), "size": int(size), "spacing": spacing}
+        return self._ask(request)[1]["thumbnail"]
+
     def close(self) -> None:
-        """End the child."""
+        """End the child; another file would start a new one."""
         self._child.close()
 
-    def _ask(self, request: dict[str, Any]):
+    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         try:
             return self._child.request(request, timeout_s=self._timeout_s)
         except ChildTimeout:
-            raise UnreadableFile(f"Reading it took longer than {self._timeout_s:g} seconds.") from None
+            raise UnreadableFile(f"Reading it took longer than {self._timeout_s:g} seconds and was stopped.") from None
         except ChildDied:
-            raise UnreadableFile("Reading it made the reader fail, most likely for want of memory.") from None
+            raise UnreadableFile("Reading it ended the reader, most likely for want of memory.") from None
         except ChildError as error:
+            if getattr(error, "kind", "") == "MemoryError":
+                raise UnreadableFile("Reading it takes more memory than is allowed.") from None
             raise UnreadableFile(str(error)) from None
 
 
-@functools.cache
+_only: list[Sandbox] = []
+_only_lock = threading.Lock()
+
+
 def get_sandbox() -> Sandbox:
-    """Return this process's sandbox for single files; its child starts on first use."""
-    return Sandbox()
+    """Return the sandbox that all threads of this process share; its child starts on first use."""
+    with _only_lock:
+        if not _only:
+            _only.append(Sandbox())
+        return _only[0]
 
 
-def _headers(request, arrays):
+def _headers(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     from core import sources
 
     return {"headers": sources.read_headers(Path(request["path"]))}, {}
 
 
-def _pixels(request, arrays):
+def _pixels(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     from core import sources
 
     return {}, {"pixels": sources.read_pixels(Path(request["path"]), request["frame"])}
 
 
+def _thumbnail(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
+    from core import images, sources
+
+    pixels = sources.read_pixels(Path(request["path"]), request["frame"])
+    shown, _ = images.to_model_input(pixels, request["spacing"], request["size"])
+    return {}, {"thumbnail": np.round(shown * 255).astype(np.uint8)}
+
+
+def _limited(handler: Callable[[dict], tuple[dict, dict]]) -> Callable[[dict, dict], tuple[dict, dict]]:
+    """Let the system end this process when it is late and whoever should have ended it is gone."""
+
+    def answer(request: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
+        # Python handles no SIGALRM here, so it also ends a loop inside a decoder's C code.
+        signal.alarm(math.ceil(get_settings().parse_timeout_s) + _GRACE_S)
+        try:
+            return handler(request)
+        finally:
+            signal.alarm(0)
+
+    return answer
+
+
 if __name__ == "__main__":
-    serve({"headers": _headers, "pixels": _pixels})
+    serve({"headers": _limited(_headers), "pixels": _limited(_pixels), "thumbnail": _limited(_thumbnail)})
