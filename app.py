@@ -6,6 +6,7 @@ import streamlit as st
 
 from core import cohort, runs
 from core.vocabulary import NOT_FOR_CLINICAL_USE
+from pages.shared import cached
 from pages.shared.state import COHORT, RUN, pages
 
 ASSETS = Path(__file__).parent / "assets"
@@ -17,18 +18,11 @@ st.html(ASSETS / "style.css")
 page = st.navigation(pages())
 
 with st.sidebar:
-    cohorts = cohort.list_cohorts()
-    finished = [run.id for run in runs.list_runs() if run.status["state"] == "done"]
-    st.selectbox(
-        "Cohort",
-        cohorts,
-        index=cohorts.index("phantom") if "phantom" in cohorts else 0,
-        key=COHORT,
-        bind="query-params",
-    )
-    st.selectbox(
-        "Run", finished, index=finished.index("shipped") if "shipped" in finished else 0, key=RUN, bind="query-params"
-    )
+    cohorts, finished = cohort.list_cohorts(), cached.finished()
+    finished.sort(key=lambda run_id: run_id != runs.SHIPPED)
+    at = cohorts.index("phantom") if "phantom" in cohorts else 0
+    st.selectbox("Cohort", cohorts, index=at, key=COHORT, bind="query-params", placeholder="none yet")
+    st.selectbox("Run", finished, key=RUN, bind="query-params", placeholder="none yet")
     st.caption(NOT_FOR_CLINICAL_USE)
 
 page.run()

@@ -26,7 +26,8 @@ from typing import BinaryIO
 import pandas as pd
 
 from core import classify, cohort, images, sources
-from core.errors import CoreError, InputError
+from core.errors import CoreError, InputError, UnreadableFile
+from core.pseudonyms import shown_paths
 from core.sandbox import get_sandbox
 from core.settings import get_settings
 
@@ -192,7 +193,7 @@ def _run(study: Study, model: str) -> None:
         facts = cohort.scan(study.files, "study", source="upload")
         slices, series, rejected = classify.classify(study.files, model=model, report=report)
         slices, series = with_facts(slices, series, facts.table)
-        rejected = _all_rejected(rejected, study.status["refused"])
+        rejected = _all_rejected(rejected, study.status["refused"], facts)
         _draw(study, slices, series)
         for name, table in (("slices", slices), ("series", series), ("rejected", rejected)):
             table.to_parquet(study.folder / f"{name}.parquet")
@@ -239,10 +240,14 @@ def public(table: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns=["shown_path", "middle"], errors="ignore")
 
 
-def _all_rejected(rejected: pd.DataFrame, refused: list[tuple[str, str]]) -> pd.DataFrame:
+def _all_rejected(rejected: pd.DataFrame, refused: list[tuple[str, str]], facts: cohort.Cohort) -> pd.DataFrame:
     """Files that could not be read, and members of archives that were not unpacked."""
-    more = pd.DataFrame(refused, columns=["path", "reason"], dtype="str")
-    return pd.concat([rejected, more.assign(shown_path=more["path"])], ignore_index=True)
+    shown = shown_paths([name for name, _ in refused], facts.identities)
+    more = [{"path": name, "shown_path": shown[name], "reason": reason} for name, reason in refused]
+    columns = ["path", "shown_path", "reason"]
+    kept = rejected.reindex(columns=columns)
+    kept["shown_path"] = kept["shown_path"].fillna(kept["path"])
+    return pd.concat([kept, pd.DataFrame(more, columns=columns, dtype="str")], ignore_index=True)
 
 
 def _draw(study: Study, slices: pd.DataFrame, series: pd.DataFrame) -> None:
@@ -258,9 +263,12 @@ def _draw(study: Study, slices: pd.DataFrame, series: pd.DataFrame) -> None:
 
 def _unpack(archive: Path) -> list[tuple[str, str]]:
     into = _unused(archive.with_name(archive.name.split(".")[0] or "archive"))
-    refused = sources.unpack_archive(archive, into)
+    try:
+        refused = [(f"{archive.name}/{name}", reason) for name, reason in sources.unpack_archive(archive, into)]
+    except UnreadableFile as error:
+        refused = [(archive.name, str(error))]
     archive.unlink()
-    return [(f"{archive.name}/{name}", reason) for name, reason in refused]
+    return refused
 
 
 def _unused(path: Path) -> Path:

@@ -36,7 +36,8 @@ def running_app() -> Iterator[str]:
         env = {**os.environ, "SLICESCOPE_WORKSPACE": workspace}
         subprocess.run([sys.executable, "-m", "core", "demo"], cwd=PROJECT, env=env, check=True)
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port", str(port)],
+            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
+             "--server.port", str(port)],
             cwd=PROJECT, env=env, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         try:

@@ -11,7 +11,13 @@ from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 from pages.shared.intake import follow, uploader
 from pages.shared.subject import Subject, from_cohort, from_study
 
-METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "layer_cam": "Layer-CAM"}
+METHODS = {
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "layer_cam": "Layer-CAM",
+    "score_cam": "Score-CAM (slow)",
+    "saliency": "Saliency",
+}
 
 widgets.header("Explain", "Which part of a slice speaks for a class, as the model sees it.")
 
@@ -102,9 +108,14 @@ def figure(run: runs.Run, it: Subject) -> None:
             f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer `{layer}`. "
             "It says what the model used, not what is true, and it is coarse: one cell of the layer covers many pixels."
         )
+        answered = f"The model says {classes[best]}, {100 * proba[best]:.0f} %"
         title = f"{it.title} · {run.config.name} · {head}: {classes[shown]} · {METHODS[method]}"
         st.download_button(
-            "Download as PNG", cached.png(title, it, heat), "explanation.png", "image/png", icon=":material/download:"
+            "Download as PNG",
+            cached.png(title, answered, it, heat),
+            "explanation.png",
+            "image/png",
+            icon=":material/download:",
         )
 
 
@@ -120,13 +131,15 @@ def jury(run: runs.Run, it: Subject) -> None:
     columns = st.columns(len(verdict.votes))
     for column, (name, share) in zip(columns, verdict.votes.items(), strict=True):
         column.metric(name, f"{100 * share:.0f} %")
-    order = np.argsort(-verdict.similarities)
     tiles = [
-        Tile(key=str(i), title=f"{verdict.labels[i]} · {verdict.similarities[i]:.2f}", note=verdict.patients[i],
-             badge=f"#{rank + 1}", tone="good" if verdict.labels[i] == verdict.winner else "")
-        for rank, i in enumerate(order)
+        Tile(key=str(place), title=f"{label} · {alike:.2f}", note=patient, badge=f"#{place + 1}",
+             tone="good" if label == verdict.winner else "")
+        for place, (label, alike, patient) in enumerate(
+            zip(verdict.labels, verdict.similarities, verdict.patients, strict=True)
+        )
     ]  # fmt: skip
-    thumbnail_grid(tiles, sheet(verdict.pictures[order]), selected=None, on_click=lambda key: None, key="jury")
+    thumbnail_grid(tiles, sheet(verdict.pictures), selected=None, on_click=lambda key: None, key="jury", tile_px=104)
+    st.caption("Reference slices, most alike first, with their cosine similarity (1 is the same direction).")
 
 
 def page(run: runs.Run) -> None:

@@ -13,7 +13,6 @@ KIND_NAMES = {
     "bayesian": "Bayesian: Monte-Carlo dropout",
     "siamese": "Siamese: compares pairs, votes by jury",
 }
-ACTIVE = ("queued", "running")
 TONES = {
     "done": "good",
     "failed": "bad",
@@ -118,6 +117,7 @@ def launch(name: str | None) -> None:
         config.validate()
         run = jobs.submit(config)
         st.session_state["started"] = run.id
+        state.put(**{state.FOLLOWED: run.id})
         st.rerun()
 
 
@@ -127,7 +127,7 @@ def follow_live(run_ids: list[str]) -> None:
     found = [runs.read_run(run_id) for run_id in run_ids]
     for run in found:
         draw_run(run)
-    if [run.id for run in found if run.status["state"] in ACTIVE] != run_ids:
+    if [run.id for run in found if run.status["state"] in runs.ACTIVE] != run_ids:
         st.rerun()
 
 
@@ -142,14 +142,14 @@ def draw_run(run: runs.Run) -> None:
                 f"{widgets.chip(name, TONES[name])} <span style='opacity:.65'>&nbsp; {widgets.escape(run.id)} · "
                 f"{widgets.escape(run.config.kind)} · {widgets.escape(run.config.cohort)}</span>"
             )
-            if name in ACTIVE and st.button("Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:"):
+            if name in runs.ACTIVE and st.button("Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:"):
                 jobs.cancel(run.id)
             if name == "done":
                 state.go_button(
                     "Open in Errors", "pages/errors.py", key=f"open-{run.id}", icon=":material/troubleshoot:",
                     sidebar={state.RUN: run.id},
                 )  # fmt: skip
-        if name in ACTIVE:
+        if name in runs.ACTIVE:
             st.progress(float(status.get("progress") or 0.0), text=status.get("message") or "Waiting for its turn")
         elif status.get("message"):
             st.caption(status["message"])
@@ -161,20 +161,27 @@ def draw_run(run: runs.Run) -> None:
 def overview() -> None:
     """Draw the queue, the run that was asked for, and the list of all runs."""
     everything = runs.list_runs()
-    active = [run for run in everything if run.status["state"] in ACTIVE]
+    active = [run for run in everything if run.status["state"] in runs.ACTIVE]
     if active:
         follow_live([run.id for run in active])
-    rest = [run for run in everything if run.status["state"] not in ACTIVE]
+    rest = [run for run in everything if run.status["state"] not in runs.ACTIVE]
     if not everything:
         widgets.empty("No run yet", "Start one under **New run**; it goes on when this tab is closed.")
         return
     if not rest:
         return
-    chosen = st.selectbox(
-        "Run", [run.id for run in rest], key="followed", bind="query-params",
-        format_func={run.id: f"{run.config.name} · {run.status['state']} · {run.id}" for run in rest}.get,
+    ids = [run.id for run in rest]
+    st.markdown("#### Ended runs")
+    picked = st.dataframe(
+        cached.run_table(rest), hide_index=True, key="runs", on_select="rerun", selection_mode="single-row",
+        column_config={"Accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)},
     )  # fmt: skip
-    draw_run(next(run for run in rest if run.id == chosen))
+    rows = picked["selection"]["rows"]
+    if rows:
+        state.put(**{state.FOLLOWED: ids[rows[0]]})
+    followed = state.get(state.FOLLOWED)
+    if not active or followed in ids:
+        draw_run(rest[ids.index(followed) if followed in ids else 0])
 
 
 if st.session_state.pop("started", None):

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import streamlit as st
-from core.sandbox import get_sandbox
 
 from core import cohort, figures, images, inference, runs, splits, studies, thumbnails
+from core.explanations.jury import JURY_FILE, Verdict
+from core.sandbox import get_sandbox
 from core.settings import get_settings
 from core.vocabulary import PLANES, SEQUENCES
 from pages.shared.components.slice_viewer import pack_stack
@@ -178,6 +179,36 @@ def study_pixels(study: studies.Study, item: int) -> np.ndarray:
 # Runs -----------------------------------------------------------------------------------------------
 
 
+def finished() -> list[str]:
+    """Ids of finished runs, newest first."""
+    folder = get_settings().runs_dir
+    paths = sorted(folder.glob("*/status.json")) if folder.is_dir() else []
+    return _finished(str(folder), _stamp(*paths), len(paths))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _finished(folder: str, stamps: tuple, n: int) -> list[str]:
+    return [run.id for run in runs.list_runs() if run.status["state"] == "done"]
+
+
+def run_table(ended: list[runs.Run]) -> pd.DataFrame:
+    """One row a run that has ended, as the Train page lists them."""
+    return _run_table(tuple((run.id, *_stamp(run.folder / "status.json", run.folder / "scores.json")) for run in ended))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _run_table(key: tuple) -> pd.DataFrame:
+    found = [runs.read_run(run_id) for run_id, *_ in key]
+    return pd.DataFrame([
+        {
+            "Run": run.id, "State": run.status["state"], "Kind": run.config.kind,
+            "Label": " and ".join(run.config.heads), "Cohort": run.config.cohort, "Backbone": run.config.backbone,
+            "Accuracy": run.scores().get("accuracy"), "Created": run.status.get("created", "")[:16].replace("T", " "),
+        }
+        for run in found
+    ])  # fmt: skip
+
+
 def predictions(run: runs.Run) -> pd.DataFrame:
     """One row a slice and head, as evaluation stored them, with ``key`` and ``p``, the answer's probability."""
     return _predictions(run.id, _stamp(run.folder / "predictions.parquet"))
@@ -215,7 +246,7 @@ def _model_input(subject_id: str, size: int, _subject) -> tuple[np.ndarray, imag
 
 def predict(run: runs.Run, subject) -> dict[str, np.ndarray]:
     """Calibrated probabilities of each head for one slice."""
-    return _predict(run.id, subject.id, _stamp(run.folder / "bundle" / "card.json"), run, subject)
+    return _predict(run.id, subject.id, _stamp(run.bundle / "card.json"), run, subject)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -229,7 +260,7 @@ def explain(
     run: runs.Run, subject, head: str, class_index: int | None, layer: str | None, method: str
 ) -> tuple[np.ndarray, int, list[str]]:
     """Heatmap on the slice's own grid (0 to 1), the class it is of, and the layers there are."""
-    stamp = _stamp(run.folder / "bundle" / "card.json")
+    stamp = _stamp(run.bundle / "card.json")
     return _explain(run.id, subject.id, stamp, head, class_index, layer, method, run, subject)
 
 
@@ -244,8 +275,19 @@ def _explain(
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def png(title: str, _subject, _heat: np.ndarray) -> bytes:
+def png(title: str, answer: str, _subject, _heat: np.ndarray) -> bytes:
     """Image, overlay and heatmap as one picture; the title names the slice, run, class and method."""
     file = BytesIO()
-    figures.explanation_png(images.to_display(_subject.pixels), _heat, title, file)
+    figures.explanation_png(images.to_display(_subject.pixels), _heat, title, file, answer, _subject.aspect)
     return file.getvalue()
+
+
+def jury(run: runs.Run, subject) -> Verdict:
+    """What a Siamese run's references say about one slice."""
+    return _jury(run.id, subject.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), run, subject)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _jury(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subject) -> Verdict:
+    image, _ = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
+    return inference.get_worker().jury(_run.bundle, image[None])[0]

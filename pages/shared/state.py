@@ -16,6 +16,7 @@ STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table
 CELL = "cell"  # "true|predicted" in the confusion matrix
 PAGE = "page"  # page of a grid, from 1
+FOLLOWED = "followed"  # id of the run that Train shows
 VIEW = "view"  # which part of a page is open, bound
 
 

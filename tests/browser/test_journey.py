@@ -20,7 +20,7 @@ def no_exception(page: Page) -> None:
 
 
 def test_journey_through_all_pages(app, page):
-    url, server, workspace = app
+    url, server, _ = app
 
     # Study: the example is read, every series has verdicts, the table can be had.
     page.goto(url)

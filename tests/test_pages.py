@@ -1,0 +1,330 @@
+"""Every page, run by Streamlit's AppTest over a small workspace; TensorFlow never enters this process."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from streamlit.testing.v1 import AppTest
+
+from core import cohort, inference, runs, studies
+from core.config import RunConfig
+from core.settings import get_settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+PAGES = ["study", "browse", "train", "errors", "explain"]
+CLASSES = ["T1", "T2"]
+SECRET = "Lovelace"
+
+
+def write_slice(path: Path, patient: int, series: int, number: int) -> None:
+    """Write one 32 × 32 axial slice; odd series are T2."""
+    t2 = series % 2
+    values = {
+        "SOPClassUID": MRImageStorage, "Modality": "MR", "PatientID": f"{SECRET}-{patient}", "PatientName": SECRET,
+        "StudyInstanceUID": f"1.2.{patient}", "SeriesInstanceUID": f"1.2.{patient}.{series}",
+        "SOPInstanceUID": f"1.2.{patient}.{series}.{number}", "SeriesDescription": f"AX {'T2' if t2 else 'T1'}",
+        "InstanceNumber": number, "Rows": 32, "Columns": 32, "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15,
+        "PixelRepresentation": 0, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
+        "PixelSpacing": [7, 7], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "ImagePositionPatient": [0, 0, 5 * number], "ScanningSequence": "SE", "RepetitionTime": 5000 if t2 else 500,
+        "EchoTime": 100 if t2 else 12,
+    }  # fmt: skip
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword, value in values.items():
+        setattr(data, keyword, value)
+    rng = np.random.default_rng([patient, series, number])
+    data.PixelData = rng.integers(0, 1000, (32, 32)).astype("<u2").tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+
+
+def write_run(made: cohort.Cohort, run_id: str, kind: str, with_samples: bool) -> None:
+    """Write the folder of a finished run, as an evaluation leaves it; every fifth answer is wrong."""
+    run = runs.create_run(RunConfig(f"{kind} run", kind, made.name), run_id)
+    rng = np.random.default_rng(0)
+    table = made.table.reset_index(drop=True)
+    true = [CLASSES.index(name) for name in table["sequence"]]
+    samples = rng.dirichlet([1, 1], (len(table), 20))
+    for row, label in enumerate(true):
+        samples[row, :, label if row % 5 else 1 - label] += 3
+    samples /= samples.sum(axis=-1, keepdims=True)
+    proba = samples.mean(axis=1)
+    columns = ["path", "frame", "SOPInstanceUID", "PatientID", "SeriesInstanceUID", "split"]
+    predictions = table[columns].assign(
+        cohort=made.name, head="sequence", y_true=table["sequence"],
+        y_pred=[CLASSES[at] for at in proba.argmax(axis=1)], y_proba=list(proba),
+    )  # fmt: skip
+    predictions.to_parquet(run.folder / "predictions.parquet")
+    if with_samples:
+        np.savez(run.folder / "mc_samples.npz", sequence=samples)
+    run.bundle.mkdir()
+    card = {"name": run_id, "kind": kind, "classes": {"sequence": CLASSES}, "input_shape": [64, 64, 1],
+            "cam_layer": "last", "sha256": "0", "temperature": {}, "unsure_below": {}, "scores": {}}  # fmt: skip
+    (run.bundle / "card.json").write_text(json.dumps(card))
+    lines = [{"stage": "head", "epoch": e, "loss": 1 / e, "val_loss": 1 / e, "accuracy": 0.5} for e in (1, 2, 3)]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.update(state="done", progress=1.0)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A workspace with a cohort of 5 patients, two finished runs and a failed one."""
+    folder = tmp_path_factory.mktemp("workspace")
+    before = os.environ.get("SLICESCOPE_WORKSPACE")
+    os.environ["SLICESCOPE_WORKSPACE"] = str(folder)
+    get_settings.cache_clear()
+    for patient in range(5):
+        for series in range(2):
+            for number in range(3):
+                write_slice(folder / "raw" / f"{SECRET}{patient}" / f"{series}-{number}.dcm", patient, series, number)
+    (folder / "raw" / "note.txt").write_text("no image")
+    made = cohort.write(cohort.scan(folder / "raw", "small"))
+    write_run(made, "shipped", "bayesian", with_samples=True)
+    write_run(made, "plain", "transfer", with_samples=False)
+    runs.create_run(RunConfig("broken", "transfer", "small"), "broken", state="failed", message="No luck.")
+    yield made
+    os.environ.pop("SLICESCOPE_WORKSPACE")
+    if before is not None:
+        os.environ["SLICESCOPE_WORKSPACE"] = before
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A workspace with nothing in it."""
+    monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+class FakeWorker:
+    """Answers like the inference worker, without a model."""
+
+    def predict(self, bundle, images):
+        proba = np.tile(np.array([[0.8, 0.2]], np.float32), (len(images), 1))
+        return inference.Prediction({"sequence": proba}, {"sequence": CLASSES}, np.zeros((len(images), 4), np.float32))
+
+    def explain(self, bundle, image, head, class_index=None, layer=None, method="grad_cam"):
+        return np.linspace(0, 1, image.size).reshape(image.shape), class_index or 0, ["first", "last"]
+
+
+def open_page(name: str, **address: str) -> AppTest:
+    """Run a page as a link would open it."""
+    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=60)
+    sidebar = {key: address.pop(key) for key in ("cohort", "run") if key in address}
+    for key, value in sidebar.items():
+        app.query_params[key] = value
+    app.run()
+    for key, value in address.items():
+        app.query_params[key] = value
+    app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+def words(app: AppTest) -> str:
+    """Everything that is written on the page."""
+    texts = []
+    for block in (app.main, app.sidebar):
+        for kind in ("html", "markdown", "caption", "error", "warning", "success", "subheader"):
+            texts += [
+                str(getattr(element, "value", None) or getattr(element.proto, "body", ""))
+                for element in block.get(kind)
+            ]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_says_what_it_is_not_for(small, name):
+    app = open_page(name)
+    assert f"<h1>{name.capitalize()}</h1>" in words(app)
+    assert "Not for clinical use" in words(app)
+    assert SECRET not in words(app)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_of_an_empty_workspace_says_what_to_do(empty, name):
+    app = open_page(name)
+    assert not app.error
+    assert {"study": "Drop the files", "browse": "No cohort yet", "train": "No cohort", "errors": "No finished run",
+            "explain": "No finished run"}[name] in words(app)  # fmt: skip
+
+
+def test_browse_filters_and_counts(small):
+    app = open_page("browse")
+    assert "30 slices in 10 series of 5 patients" in words(app)
+    app.multiselect(key="in_sequence").set_value(["T2"]).run()
+    assert "15 slices in 5 series of 5 patients" in words(app)
+    app.text_input(key="text").set_value("t1").run()
+    assert "Nothing fits these filters" in words(app)
+
+
+def test_browse_opens_the_slice_of_the_address(small):
+    app = open_page("browse", slice=key_of(small, 0))
+    assert "Back to the grid" in [button.label for button in app.button]
+    assert "geometry" in words(app)
+    assert SECRET not in words(app)
+
+
+def test_browse_lists_rejected_files(small):
+    app = open_page("browse", view="Counts and splits")
+    assert app.get("plotly_chart")
+    assert "note.txt" in app.dataframe[0].value.to_string()
+
+
+def test_browse_refuses_a_folder_outside_the_roots(small, monkeypatch):
+    monkeypatch.setenv("SLICESCOPE_INDEX_ROOTS", "/srv/allowed")
+    get_settings.cache_clear()
+    app = open_page("browse", view="Index a folder")
+    app.text_input[0].set_value("/etc")
+    app.text_input[1].set_value("evil")
+    next(button for button in app.button if button.label == "Index").click().run()
+    monkeypatch.undo()
+    get_settings.cache_clear()
+    assert "only folders under /srv/allowed" in app.error[0].value
+
+
+def key_of(made: cohort.Cohort, row: int) -> str:
+    return cohort.slice_key(made.table.iloc[row])
+
+
+def test_train_shows_the_split_and_queues_a_run(small, monkeypatch):
+    asked = []
+
+    def submit(config):
+        asked.append(config)
+        return runs.create_run(config, "asked")
+
+    monkeypatch.setattr("core.jobs.submit", submit)
+    app = open_page("train", cohort="small")
+    assert "No patient is in more than one part" in words(app)
+    next(button for button in app.button if button.label == "Start training").click().run()
+    assert not app.exception
+    assert asked[0].cohort == "small" and asked[0].kind == "transfer"
+    asked[0].validate()
+    assert "asked" in words(app)
+
+
+def test_train_lists_ended_runs_with_their_message(small):
+    app = open_page("train", view="Queue and runs", followed="broken")
+    assert "No luck." in words(app)
+
+
+@pytest.mark.parametrize("run", ["shipped", "plain"])
+def test_errors_shows_exactly_the_slices_of_a_cell(small, run):
+    table = runs.read_run(run).predictions()
+    here = table[(table["split"] == "test")]
+    expected = int(((here["y_true"] == "T1") & (here["y_pred"] == "T1")).sum())
+    app = open_page("errors", run=run, cell="T1|T1")
+    assert f"{expected} slices of T1 named rightly" in words(app)
+    accuracy = 100 * (here["y_true"] == here["y_pred"]).mean()
+    assert [f"{accuracy:.1f} %", "50.0 %"] == [metric.value for metric in app.metric[:2]]
+
+
+def test_errors_opens_a_slice_with_its_histogram(small):
+    table = runs.read_run("shipped").predictions()
+    row = table[table["split"] == "test"].iloc[0]
+    address = {"cell": f"{row['y_true']}|{row['y_pred']}", "slice": f"{row['SOPInstanceUID']}:{row['frame']}"}
+    app = open_page("errors", **address)
+    assert len(app.get("plotly_chart")) == 2
+    assert "Mutual information" in [metric.label for metric in app.metric]
+
+
+def test_errors_survives_nonsense_in_the_address(small):
+    app = open_page("errors", cell="nothing|here", slice="1.2.3:0", page="-4")
+    assert "No cell chosen" in words(app)
+
+
+def test_explain_draws_a_slice_of_the_cohort(small, monkeypatch):
+    monkeypatch.setattr(inference, "get_worker", FakeWorker)
+    app = open_page("explain", cohort="small", slice=key_of(small, 0))
+    assert [box.label for box in app.main.selectbox] == ["Head", "Class", "Layer", "Method"]
+    assert "the model says" in words(app) and "80 %" in words(app)
+    assert app.get("download_button")
+
+
+def test_explain_offers_mistakes_first_when_no_slice_is_named(small):
+    assert "A slice of this run" in words(open_page("explain"))
+
+
+def test_explain_names_an_unknown_slice(small):
+    app = open_page("explain", cohort="small", slice="9.9.9:0")
+    assert "has no slice '9.9.9:0'" in app.error[0].value
+
+
+def answer(path, model="shipped", report=None):
+    """Answers like `core.classify.classify`, without a model: T1 everywhere."""
+    made = cohort.scan(path, "study")
+    table = made.table
+    verdict = np.where(table["sequence"] == "T1", "agree", "disagree")
+    slices = table[["path", "frame", "SeriesInstanceUID"]].assign(
+        plane="axial", plane_p=0.9, sequence="T1", sequence_p=0.8, t1_family_p=0.9, entropy=0.3,
+        header_plane=table["plane"], header_sequence=table["sequence"], plane_verdict="agree", sequence_verdict=verdict,
+    )  # fmt: skip
+    series = slices.groupby("SeriesInstanceUID", sort=False).first().reset_index().assign(n=3)
+    report(len(table), len(table))
+    return slices, series, made.rejected
+
+
+def wait_for(study: studies.Study) -> None:
+    deadline = time.monotonic() + 30
+    while study.status["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_study_is_read_and_shown(small, monkeypatch):
+    monkeypatch.setattr("core.classify.classify", answer)
+    study = studies.create((path.name, path.open("rb")) for path in (small.root / f"{SECRET}1").iterdir())
+    studies.start(study)
+    wait_for(study)
+    assert study.status["state"] == "done", study.status
+    app = open_page("study", study=study.id)
+    assert [metric.value for metric in app.metric] == ["2", "6", "1", "1", "0", "0"]
+    assert "disagree" in words(app) and "AX T2" in words(app)
+    assert SECRET not in words(app)
+    assert [button.label for button in app.button].count("Explain this slice") == 2
+    monkeypatch.setattr(inference, "get_worker", FakeWorker)
+    assert "the model says" in words(open_page("explain", study=study.id, item="0"))
+
+
+def test_failed_study_says_why(small, monkeypatch):
+    from core.errors import BundleError
+
+    def refuse(path, model="shipped", report=None):
+        raise BundleError("There is no model.")
+
+    monkeypatch.setattr("core.classify.classify", refuse)
+    study = studies.create([("a.dcm", (small.root / small.table["path"].iloc[0]).open("rb"))])
+    studies.start(study)
+    wait_for(study)
+    assert "There is no model." in open_page("study", study=study.id).error[0].value
+
+
+def test_unknown_study_is_answered(small):
+    assert "There is no study" in open_page("study", study="0" * 16).warning[0].value
+
+
+def test_study_table_is_one_row_a_series():
+    uids = ["1", "1", "1", "2"]
+    slices = pd.DataFrame({"path": list("abcd"), "frame": 0, "SeriesInstanceUID": uids})
+    series = pd.DataFrame({"SeriesInstanceUID": ["2", "1"]})
+    facts = dict.fromkeys(studies.FACTS, "") | {"SeriesDescription": None, "shown_path": "x/y"}
+    table = slices[["path", "frame"]].assign(**facts).assign(image_number=[3, 1, 2, 1])
+    joined, rows = studies.with_facts(slices, series, table)
+    assert rows["title"].tolist() == ["y", "y"]
+    assert joined.iloc[rows["middle"]]["path"].tolist() == ["d", "c"]
+
+
+def test_pages_never_import_tensorflow(small):
+    """Runs last in this file: whatever the pages above imported is there."""
+    assert not {"tensorflow", "keras", "tf_keras_vis"} & set(sys.modules)
