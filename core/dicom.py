@@ -6,15 +6,15 @@ one header and one array a slice.
 
 import functools
 import math
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
+from pydicom.encaps import parse_fragments
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.uid import UID
 
 from core.errors import UnreadableFile
@@ -22,21 +22,31 @@ from core.settings import get_settings
 
 Header = dict[str, Any]
 
-#: Private attributes that say what a public one leaves out: (group, element) and the name they go by here.
+# Values that break a rule of the standard are used as they are, and not written to a log: they may name a patient.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+#: Private attributes that say what a public one leaves out: group and last two digits of the element, to the creator
+#: that reserves the block, the manufacturer, and the name they go by here.
 _PRIVATE = {
-    (0x0019, 0x100C): "SiemensBValue",
-    (0x0043, 0x1039): "GEBValue",
-    (0x0019, 0x109C): "GEPulseSequence",
-    (0x2001, 0x1003): "PhilipsBValue",
-    (0x2001, 0x1020): "PhilipsPulseSequence",
+    (0x0019, 0x0A): ("SIEMENS MR HEADER", "SIEMENS", "SiemensMosaicCount"),
+    (0x0019, 0x0C): ("SIEMENS MR HEADER", "SIEMENS", "SiemensBValue"),
+    (0x0043, 0x39): ("GEMS_PARM_01", "GE", "GEBValue"),
+    (0x0019, 0x9C): ("GEMS_ACQU_01", "GE", "GEPulseSequence"),
+    (0x2001, 0x03): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsBValue"),
+    (0x2001, 0x20): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsPulseSequence"),
 }
-_SIEMENS_MOSAIC_COUNT = (0x0019, 0x100A)
 _SIEMENS_CSA_IMAGE = (0x0029, 0x1010)
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_GEOMETRY = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
+#: Geometry and how many numbers each has.
+_GEOMETRY = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
 #: Words of the functional groups that go by another name in a classic header.
 _CLASSIC_NAMES = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime"}
 _BITS = {"PixelData": "BitsAllocated", "FloatPixelData": 32, "DoubleFloatPixelData": 64}
+_BINARY = ("OB", "OW", "OF", "OD", "OL", "OV")
+#: A run of 1,500 volumes with 60 slices has fewer.
+_MAX_FRAMES = 100_000
+#: The longest text that is kept of one attribute; labels need a line, some exporters write a page.
+_MAX_TEXT = 1024
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -58,20 +68,19 @@ def read_headers(path: Path) -> list[Header]:
     UnreadableFile
         With one sentence that names the reason.
     """
-    dataset = _read(path)
-    _check_pixels(dataset, path)
-    shared = _plain(dataset)
-    tiles = _mosaic_tiles(dataset)
-    if tiles > 1:
-        return list(_mosaic_headers(shared, tiles))
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if "SharedFunctionalGroupsSequence" in dataset and dataset.SharedFunctionalGroupsSequence:
-        shared.update(_functional(dataset.SharedFunctionalGroupsSequence[0]))
-    return [
-        {**shared, **(_functional(per_frame[i]) if i < len(per_frame) else {}), "kind": "dicom", "frame": i}
-        for i in range(frames)
-    ]
+    with _one_sentence("Its DICOM header is damaged"):
+        dataset = _read_and_check(path)
+        shared = _plain(dataset)
+        tiles = _mosaic_tiles(dataset)
+        if tiles > 1:
+            return list(_mosaic_headers(shared, tiles, _mosaic_runs_backwards(dataset)))
+        per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+        if common := dataset.get("SharedFunctionalGroupsSequence"):
+            shared.update(_functional(common[0]))
+        return [
+            {**shared, **(_functional(per_frame[i]) if i < len(per_frame) else {}), "kind": "dicom", "frame": i}
+            for i in range(_frames(dataset))
+        ]
 
 
 def read_pixels(path: Path, frame: int = 0) -> np.ndarray:
@@ -92,69 +101,87 @@ def read_pixels(path: Path, frame: int = 0) -> np.ndarray:
     ------
     UnreadableFile
     """
-    # Frames of one file are asked for one after the other; parsing it each time would cost the square of them.
     stat = path.stat()
-    dataset = _read_and_check(path, stat.st_mtime_ns, stat.st_size)
-    tiles = _mosaic_tiles(dataset)
-    frames = 1 if tiles > 1 else int(dataset.get("NumberOfFrames") or 1)
-    if not 0 <= frame < max(tiles, frames):
-        raise UnreadableFile(f"It has {max(tiles, frames)} slices; slice {frame} was asked for.")
+    with _one_sentence("Its pixels cannot be decoded"):
+        dataset = _remembered(path, stat.st_mtime_ns, stat.st_size)
+        tiles = _mosaic_tiles(dataset)
+        slices = tiles if tiles > 1 else _frames(dataset)
+        if not 0 <= frame < slices:
+            raise UnreadableFile(f"It has {slices} slices; slice {frame} was asked for.")
+        with _one_sentence(f"Its pixels, {dataset.file_meta.TransferSyntaxUID.name}, cannot be decoded"):
+            pixels = pixel_array(dataset, index=0 if tiles > 1 else frame)
+        if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, dataset)
+        if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+            pixels = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
+        if pixels.ndim != 2:
+            raise UnreadableFile(f"Its pixels have the shape {pixels.shape}; a slice has rows and columns.")
+        pixels = _rescaled(pixels, dataset, frame)
+        if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+            pixels = pixels.max() + pixels.min() - pixels
+        if tiles > 1:
+            per_row = math.isqrt(tiles - 1) + 1
+            height, width = pixels.shape[0] // per_row, pixels.shape[1] // per_row
+            row, column = divmod(frame, per_row)
+            pixels = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        return np.ascontiguousarray(pixels, np.float32)
+
+
+@contextmanager
+def _one_sentence(problem: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes the libraries raise into an `UnreadableFile`.
+
+    pydicom and the decoders behind it promise no exception types for damaged input: `struct.error`, `IndexError`,
+    `AssertionError` and bare `Exception` were all seen.
+    """
     try:
-        pixels = pixel_array(dataset, index=0 if tiles > 1 else frame)
-    except (MemoryError, RecursionError):
-        raise
-    except Exception as error:
-        # The decoders behind pydicom raise whatever they like for a damaged stream.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnreadableFile(f"Its pixels cannot be decoded ({reason[:160]}).") from error
-    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
-        pixels = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
-    if pixels.ndim != 2:
-        raise UnreadableFile(f"Its pixels have the shape {pixels.shape}; a slice has rows and columns.")
-    pixels = _rescaled(pixels, dataset, frame)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        pixels = pixels.max() + pixels.min() - pixels
-    if tiles > 1:
-        per_row = math.isqrt(tiles - 1) + 1
-        height, width = pixels.shape[0] // per_row, pixels.shape[1] // per_row
-        row, column = divmod(frame, per_row)
-        pixels = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
-    return np.ascontiguousarray(pixels, np.float32)
-
-
-@functools.lru_cache(2)
-def _read_and_check(path: Path, mtime_ns: int, size: int) -> pydicom.Dataset:
-    dataset = _read(path)
-    _check_pixels(dataset, path)
-    return dataset
-
-
-def _read(path: Path) -> pydicom.Dataset:
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-        if not start:
-            raise UnreadableFile("The file is empty.")
-        if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
-            raise UnreadableFile("It is not a DICOM file, nor NIfTI, PNG or JPEG.")
-        # Without the 128-byte preamble older exports still are DICOM; `force` reads them.
-        dataset = pydicom.dcmread(path, force=True, defer_size=4096)
-        dataset.file_meta = getattr(dataset, "file_meta", pydicom.dataset.FileMetaDataset())
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        yield
     except UnreadableFile:
         raise
     except MemoryError:
         raise UnreadableFile("Reading it takes more memory than is allowed.") from None
     except RecursionError:
         raise UnreadableFile("Its sequences are nested too deeply to read.") from None
-    except InvalidDicomError:
-        raise UnreadableFile("It is not a DICOM file, nor NIfTI, PNG or JPEG.") from None
     except OSError as error:
-        raise UnreadableFile(f"It cannot be opened ({error.strerror or 'it ends too early'}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, EOFError, zlib.error) as error:
-        raise UnreadableFile(f"Its DICOM header is damaged ({str(error).splitlines()[0][:120]}).") from error
+        raise UnreadableFile(f"It cannot be read ({error.strerror or 'it ends too early'}).") from None
+    except Exception as error:
+        # The library's own words could quote the file, and so a patient.
+        raise UnreadableFile(f"{problem} ({type(error).__name__}).") from error
+
+
+@functools.lru_cache(2)
+def _remembered(path: Path, mtime_ns: int, size: int) -> pydicom.Dataset:
+    """Frames of one file are asked for one after the other; parsing it each time would cost the square of them."""
+    return _read_and_check(path)
+
+
+def _read_and_check(path: Path) -> pydicom.Dataset:
+    with path.open("rb") as file:
+        start = file.read(132)
+    if not start:
+        raise UnreadableFile("The file is empty.")
+    if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
+        raise UnreadableFile("It is not a DICOM file, nor NIfTI, PNG or JPEG.")
+    # Older exports lack the 128 bytes before "DICM" and still are DICOM; `force` reads them.
+    dataset = pydicom.dcmread(path, force=True, defer_size=4096)
+    if dataset.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        # What is put off is looked up at its place in the inflated stream, which is none in the file.
+        dataset = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian
+            if implicit
+            else pydicom.uid.ExplicitVRLittleEndian
+            if little
+            else pydicom.uid.ExplicitVRBigEndian
+        )
+    _check_pixels(dataset, path)
     return dataset
+
+
+def _frames(dataset: pydicom.Dataset) -> int:
+    return max(1, int(dataset.get("NumberOfFrames") or 1))
 
 
 def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
@@ -162,39 +189,62 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
     keyword = next((k for k in _PIXEL_KEYWORDS if k in dataset), None)
     if keyword is None:
         sop_class = UID(str(dataset.get("SOPClassUID") or ""))
+        if path.name.upper() == "DICOMDIR" or "DirectoryRecordSequence" in dataset:
+            raise UnreadableFile("It is a DICOMDIR, an index of other files.")
         if not sop_class:
             raise UnreadableFile("It is not a DICOM image: it has neither an object class nor pixels.")
-        if "dicomdir" in sop_class.name.lower() or sop_class.name == "Media Storage Directory Storage":
-            raise UnreadableFile("It is a DICOMDIR, an index of other files.")
+        if "Image Storage" in sop_class.name:
+            raise UnreadableFile(f"It is cut short or was stored without pixels ({sop_class.name}).")
         raise UnreadableFile(f"It holds no pixels ({sop_class.name}).")
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if not rows or not columns:
         raise UnreadableFile("It has pixel data but neither rows nor columns.")
-    limit = get_settings().max_slice_pixels
-    if rows * columns > limit:
-        raise UnreadableFile(f"Its slices have {rows} × {columns} pixels; at most {limit} are read.")
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_private or syntax not in pydicom.uid.AllTransferSyntaxes:
-        raise UnreadableFile(f"Its transfer syntax {syntax.name} ({syntax}) is not known.")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if syntax.is_compressed and syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
-        try:
-            decodable = get_decoder(syntax).is_available
-        except NotImplementedError:
-            decodable = False
-        if not decodable:
-            raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
-        return
+    settings = get_settings()
+    if rows * columns > settings.max_slice_pixels:
+        raise UnreadableFile(
+            f"Its slices have {rows} × {columns} pixels; at most {settings.max_slice_pixels} in all are read."
+        )
+    frames = _frames(dataset)
     bits = _BITS[keyword]
     bits = int(dataset.get(bits) or 16) if isinstance(bits, str) else bits
     needed = math.ceil(rows * columns * frames * int(dataset.get("SamplesPerPixel") or 1) * bits / 8)
+    if frames > _MAX_FRAMES or needed > settings.max_upload_mb << 20:
+        raise UnreadableFile(
+            f"It holds {frames} slices, {needed >> 20} MB decoded; at most {_MAX_FRAMES} and "
+            f"{settings.max_upload_mb} MB are read."
+        )
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_private or syntax not in pydicom.uid.AllTransferSyntaxes:
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+    if syntax.is_encapsulated:
+        _check_encapsulated(dataset, keyword, syntax, frames)
+        return
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+        needed = needed * 2 // 3  # two pixels share their colour
     element = dataset.get_item(keyword)
-    # A deferred element knows its length without having been read; the file may still end before it does.
-    have = element.length if getattr(element, "value", None) is None else len(element.value)
-    if getattr(element, "value", None) is None and getattr(element, "value_tell", 0):
-        have = min(have, path.stat().st_size - element.value_tell)
+    # What was put off knows its length without having been read; the file may still end before it does.
+    if element.value is None:
+        have = min(element.length, path.stat().st_size - element.value_tell)
+    else:
+        have = len(element.value)
     if have < needed:
         raise UnreadableFile(f"It is cut short: its pixels need {needed} bytes and {max(have, 0)} are there.")
+
+
+def _check_encapsulated(dataset: pydicom.Dataset, keyword: str, syntax: UID, frames: int) -> None:
+    try:
+        decodable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        decodable = False
+    if not decodable:
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+    try:
+        # The first item is the table of offsets; each frame has one or more of its own after it.
+        fragments = parse_fragments(dataset[keyword].value)[0] - 1
+    except (ValueError, TypeError, EOFError):
+        fragments = 0
+    if fragments < frames:
+        raise UnreadableFile(f"It is cut short: of {frames} compressed slices {max(fragments, 0)} are there.")
 
 
 def _rescaled(pixels: np.ndarray, dataset: pydicom.Dataset, frame: int) -> np.ndarray:
@@ -210,53 +260,78 @@ def _rescaled(pixels: np.ndarray, dataset: pydicom.Dataset, frame: int) -> np.nd
     try:
         return apply_modality_lut(pixels, dataset).astype(np.float32)
     except (AttributeError, TypeError, ValueError, IndexError):
-        # A damaged modality table: stored values still show the slice.
+        # Without a usable modality table the stored values still show the slice.
         return pixels.astype(np.float32)
 
 
-def _plain(dataset: pydicom.Dataset) -> Header:
-    """All simple attributes of one level, as plain values."""
-    header: Header = {"kind": "dicom", "frame": 0}
+def _plain(dataset: pydicom.Dataset, vendor: str = "") -> Header:
+    """All simple attributes of one level, as plain values; private ones only where labels need them."""
+    header: Header = {}
+    vendor = str(dataset.get("Manufacturer") or vendor).upper()
     for tag in dataset.keys():  # noqa: SIM118 - iterating the dataset itself would decode every element at once
-        name = _PRIVATE.get((tag.group, tag.element)) if tag.is_private else pydicom.datadict.keyword_for_tag(tag)
-        if not name or name in _PIXEL_KEYWORDS:
+        name = _private_name(dataset, tag, vendor) if tag.is_private else pydicom.datadict.keyword_for_tag(tag)
+        if not name or name in _PIXEL_KEYWORDS or dataset.get_item(tag).VR == "SQ":
             continue
         try:
             element = dataset[tag]
-        except (ValueError, KeyError, TypeError, NotImplementedError, EOFError):
+            value = None if element.VR in _BINARY and not tag.is_private else _value(element, name)
+        except (ValueError, KeyError, TypeError, IndexError, NotImplementedError, EOFError):
             continue  # one damaged attribute is an absent one
-        if element.VR in ("SQ", "OB", "OW", "OF", "OD", "OL", "OV") and not tag.is_private:
-            continue
-        value = _value(element, name)
         if value is not None:
             header[name] = value
     return header
 
 
+def _private_name(dataset: pydicom.Dataset, tag: pydicom.tag.BaseTag, vendor: str) -> str | None:
+    known = _PRIVATE.get((tag.group, tag.element & 0xFF))
+    if known is None or tag.element < 0x1000:
+        return None
+    creator, manufacturer, name = known
+    reserved = dataset.get((tag.group, tag.element >> 8))
+    if reserved is None:
+        # Some anonymisers drop the creators; nearly all scanners use the first block.
+        return name if tag.element >> 8 == 0x10 and manufacturer in vendor else None
+    value = reserved.value
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return name if text.strip("\0 ").upper().startswith(creator) else None
+
+
 def _value(element: pydicom.DataElement, name: str) -> Any:
+    """One attribute as a plain value; None where it says nothing."""
     value = element.value
     if value is None or value == "" or element.VR == "SQ":
         return None
     if isinstance(value, bytes):
         # Private attributes of implicit files come as bytes.
+        if name == "SiemensMosaicCount":
+            return int.from_bytes(value[:2], "little")
         text = value.decode("latin-1").strip("\0 ")
-        return text if text.isprintable() else None
+        return text[:_MAX_TEXT] if text.isprintable() and text else None
     values = list(value) if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
     if name in _GEOMETRY:
-        try:
-            numbers = [float(v) for v in values]
-        except (TypeError, ValueError):
-            return None
-        return numbers if np.isfinite(numbers).all() else None
+        return _numbers(values, name)
     if len(values) > 1:
-        return "\\".join(str(v) for v in values)
+        return "\\".join(str(v) for v in values)[:_MAX_TEXT]
     if not values:
         return None
     if element.VR in ("DS", "FD", "FL"):
-        return float(values[0])
+        number = float(values[0])
+        return number if math.isfinite(number) else None
     if element.VR in ("IS", "US", "SS", "UL", "SL"):
         return int(values[0])
-    return str(values[0])
+    return str(values[0])[:_MAX_TEXT]
+
+
+def _numbers(values: list, name: str) -> list[float] | None:
+    """Geometry that can be computed with: the right count, finite, no pixel and no direction of length 0."""
+    numbers = np.array([float(v) for v in values])
+    if len(numbers) != _GEOMETRY[name] or not np.isfinite(numbers).all():
+        return None
+    if name == "PixelSpacing" and not (numbers > 0).all():
+        return None
+    if name == "ImageOrientationPatient" and not np.linalg.norm(numbers.reshape(2, 3), axis=1).all():
+        return None
+    return numbers.tolist()
 
 
 def _functional(group: pydicom.Dataset) -> Header:
@@ -265,48 +340,81 @@ def _functional(group: pydicom.Dataset) -> Header:
     for element in group:
         if element.VR != "SQ" or not element.value:
             continue
+        if element.tag.is_private:
+            # Philips repeats a whole classic header here, identifiers included; only its witnesses are wanted.
+            wanted = {name for _, _, name in _PRIVATE.values()}
+            header.update({k: v for k, v in _plain(element.value[0]).items() if k in wanted})
+            continue
         for level in _levels(element.value[0]):
             for name, value in _plain(level).items():
-                if name not in ("kind", "frame"):
-                    header[_CLASSIC_NAMES.get(name, name)] = value
+                header[_CLASSIC_NAMES.get(name, name)] = value
     return header
 
 
-def _levels(item: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
-    """A functional group and what is nested in it (b value and direction are)."""
+def _levels(item: pydicom.Dataset, depth: int = 2) -> Iterator[pydicom.Dataset]:
+    """A functional group and what is nested in it (a diffusion direction is)."""
     yield item
-    for element in item:
-        if element.VR == "SQ" and element.value and not element.tag.is_private:
-            yield from _levels(element.value[0])
+    if depth:
+        for element in item:
+            if element.VR == "SQ" and element.value and not element.tag.is_private:
+                yield from _levels(element.value[0], depth - 1)
 
 
 def _mosaic_tiles(dataset: pydicom.Dataset) -> int:
     """Number of slices in a Siemens mosaic; 1 for everything else."""
-    if "MOSAIC" not in [str(word).upper() for word in (dataset.get("ImageType") or [])]:
+    image_type = dataset.get("ImageType") or []
+    words = [image_type] if isinstance(image_type, str) else image_type
+    if "MOSAIC" not in [str(word).upper() for word in words]:
         return 1
-    if _SIEMENS_MOSAIC_COUNT in dataset:
-        value = dataset[_SIEMENS_MOSAIC_COUNT].value
-        return int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
-    if _SIEMENS_CSA_IMAGE in dataset:
-        return _csa_number(dataset[_SIEMENS_CSA_IMAGE].value, b"NumberOfImagesInMosaic")
-    raise UnreadableFile("It is a Siemens mosaic that does not say how many slices it holds.")
-
-
-def _csa_number(block: bytes, name: bytes) -> int:
-    """Read one whole number from a Siemens CSA header ("SV10"): name, then items that each begin with their length."""
-    start = block.find(name)
-    if start < 0:
+    tiles = 0
+    element = dataset.get((0x0019, 0x100A))
+    if element is not None and _private_name(dataset, element.tag, "SIEMENS"):
+        tiles = int(_value(element, "SiemensMosaicCount") or 0)
+    elif _SIEMENS_CSA_IMAGE in dataset:
+        tiles = int(next(iter(_csa_numbers(dataset[_SIEMENS_CSA_IMAGE].value, b"NumberOfImagesInMosaic")), 0))
+    if tiles < 1:
         raise UnreadableFile("It is a Siemens mosaic that does not say how many slices it holds.")
-    # 64 bytes of name, then vm, vr, syngo type, number of items and a check word, 4 bytes each.
-    at = start + 64 + 20
-    length = int.from_bytes(block[at : at + 4], "little")
-    text = block[at + 16 : at + 16 + min(length, 16)].split(b"\0")[0].strip()
-    if not text.isdigit():
-        raise UnreadableFile("It is a Siemens mosaic whose number of slices cannot be read.")
-    return int(text)
+    per_row = math.isqrt(tiles - 1) + 1
+    if dataset.Rows % per_row or dataset.Columns % per_row:
+        raise UnreadableFile(
+            f"It is a Siemens mosaic that claims {tiles} slices, which {dataset.Rows} × {dataset.Columns} pixels "
+            "cannot hold."
+        )
+    return tiles
 
 
-def _mosaic_headers(shared: Header, tiles: int) -> Iterator[Header]:
+def _mosaic_runs_backwards(dataset: pydicom.Dataset) -> bool:
+    """Whether the tiles of a mosaic advance against the normal that its orientation implies."""
+    orientation = dataset.get("ImageOrientationPatient")
+    if _SIEMENS_CSA_IMAGE not in dataset or not orientation:
+        return False
+    normal = _csa_numbers(dataset[_SIEMENS_CSA_IMAGE].value, b"SliceNormalVector")
+    implied = np.cross(np.array(orientation[:3], float), np.array(orientation[3:], float))
+    return len(normal) == 3 and float(np.dot(normal, implied)) < 0
+
+
+def _csa_numbers(block: bytes, name: bytes) -> list[float]:
+    """Read one attribute's numbers from a Siemens CSA header ("SV10"); [] when it is not there.
+
+    An attribute is 64 bytes of name; 4 bytes each of multiplicity, representation, syngo type, number of items and
+    a check word; then items of four 4-byte words, the first being the length, and their text padded to 4 bytes
+    (as read by nibabel.nicom.csareader).
+    """
+    start = block.find(name + b"\0")
+    if start < 0:
+        return []
+    n_items = int.from_bytes(block[start + 76 : start + 80], "little")
+    at, numbers = start + 84, []
+    for _ in range(min(n_items, 32)):
+        length = int.from_bytes(block[at : at + 4], "little")
+        text = block[at + 16 : at + 16 + min(length, 64)].split(b"\0")[0].strip()
+        if text:
+            numbers.append(float(text))
+        at += 16 + -(-length // 4) * 4
+    return numbers
+
+
+def _mosaic_headers(shared: Header, tiles: int, backwards: bool) -> Iterator[Header]:
     """Headers of a mosaic's tiles; *ImagePositionPatient* in the file belongs to the whole sheet's corner."""
     per_row = math.isqrt(tiles - 1) + 1
     rows, columns = shared["Rows"] // per_row, shared["Columns"] // per_row
@@ -316,9 +424,9 @@ def _mosaic_headers(shared: Header, tiles: int) -> Iterator[Header]:
     for tile in range(tiles):
         if orientation and corner and spacing and step:
             along, down = np.array(orientation[:3]), np.array(orientation[3:])
+            # The sheet was laid around the first slice's centre (nibabel, "Siemens mosaic format").
             inset = along * spacing[1] * (shared["Columns"] - columns) / 2
             inset = inset + down * spacing[0] * (shared["Rows"] - rows) / 2
-            # Slices advance along the normal (syngo's SliceNormalVector equals it up to rounding).
-            position = np.array(corner) + inset + np.cross(along, down) * float(step) * tile
-            geometry = {"ImagePositionPatient": position.tolist()}
+            normal = np.cross(along, down) * (-1 if backwards else 1)
+            geometry = {"ImagePositionPatient": (np.array(corner) + inset + normal * float(step) * tile).tolist()}
         yield {**shared, **geometry, "Rows": rows, "Columns": columns, "kind": "dicom", "frame": tile}

@@ -97,8 +97,8 @@ def to_model_input(
     Examples
     --------
     >>> image, geometry = to_model_input(np.ones((64, 32)) * np.arange(32), size=16)
-    >>> image.shape, (geometry.height, geometry.width), round(float(image.max()), 3)
-    ((16, 16), (16, 8), 1.0)
+    >>> image.shape, (geometry.height, geometry.width), bool(image.max() > 0.9)
+    ((16, 16), (16, 8), True)
     """
     pixels = np.asarray(pixels, np.float32)
     if pixels.ndim != 2 or pixels.size == 0:

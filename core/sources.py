@@ -1,32 +1,38 @@
 """The one door to files: DICOM, NIfTI, PNG and JPEG become slices here, and archives become files."""
 
 import functools
-import gzip
+import lzma
+import math
 import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
 from core import dicom
-from core.errors import UnreadableFile
+from core.errors import InputError, UnreadableFile
 from core.settings import get_settings
 
 Header = dict[str, Any]
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+#: What the decompressors raise for a damaged stream.
+_DAMAGED = (zlib.error, lzma.LZMAError, NotImplementedError)
+#: A brain at 0.4 mm has fewer.
+_MAX_VOXELS = 1 << 28
 
 
 def find_files(path: Path) -> list[Path]:
-    """List the files under a folder, or the file itself; links that lead out of the folder are left alone.
+    """List the files under a folder, or the file itself.
 
     Parameters
     ----------
@@ -35,14 +41,28 @@ def find_files(path: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted; every regular file, readable or not, so that each can be accounted for.
+        Sorted; every regular file, readable or not, so that each can be accounted for. Hidden folders are not
+        searched, and links that lead out of the folder are left alone: they are not what was offered.
+
+    Raises
+    ------
+    InputError
+        When there is nothing at `path`.
     """
     path = Path(path)
     if path.is_file():
         return [path]
-    found = []
-    for folder, _, names in os.walk(path):
-        found += [file for name in names if (file := Path(folder, name)).is_file()]
+    if not path.is_dir():
+        raise InputError("There is neither a file nor a folder of that name. Check the spelling.")
+    real, found = path.resolve(), []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(folder, name)
+            if file.is_symlink() and not file.resolve().is_relative_to(real):
+                continue
+            if file.is_file():
+                found.append(file)
     return sorted(found)
 
 
@@ -119,30 +139,36 @@ def unpack_archive(archive: Path, into: Path) -> list[tuple[str, str]]:
         When the archive itself cannot be read.
     """
     settings = get_settings()
-    room, files, refused, seen = settings.max_upload_mb << 20, 0, [], set()
+    room, files, refused = settings.max_upload_mb << 20, 0, []
     try:
         for name, open_member, problem in _members(archive):
+            if files + len(refused) >= settings.max_upload_files:
+                refused.append((name, f"It and what follows are past the {settings.max_upload_files}th file."))
+                break
             try:
                 target = _safe_target(name, into)
                 if problem:
                     raise UnreadableFile(problem)
                 if name.lower().endswith(_ARCHIVES):
                     raise UnreadableFile("It is an archive inside an archive; unpack it first.")
-                if target in seen or target.exists():
-                    raise UnreadableFile("Another file of the archive has the same name.")
-                if files >= settings.max_upload_files:
-                    raise UnreadableFile(f"The archive holds more than {settings.max_upload_files} files.")
-                room -= _copy(open_member, target, room)
-                seen.add(target)
+                written = _copy(open_member, target, room)
+                if written > room:
+                    target.unlink()
+                    # Nothing more fits: else each of many members could unpack that much in vain.
+                    room = 0
+                    raise UnreadableFile(f"With it the archive would unpack to more than {settings.max_upload_mb} MB.")
+                room -= written
                 files += 1
             except UnreadableFile as error:
                 refused.append((name, str(error)))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, NotImplementedError) as error:
-        raise UnreadableFile(f"The archive cannot be unpacked ({str(error)[:120]}).") from error
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, *_DAMAGED) as error:
+        raise UnreadableFile(f"The archive is damaged ({type(error).__name__}).") from error
+    except MemoryError:
+        raise UnreadableFile("Unpacking it takes more memory than is allowed.") from None
     return refused
 
 
-def _members(archive: Path) -> Iterator[tuple[str, Any, str]]:
+def _members(archive: Path) -> Iterator[tuple[str, Callable[[], BinaryIO], str]]:
     """Name, opener and objection (or "") of each member that is not a folder."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as pack:
@@ -173,32 +199,30 @@ def _safe_target(name: str, into: Path) -> Path:
     return into.joinpath(*parts)
 
 
-def _copy(open_member, target: Path, room: int) -> int:
-    """Copy a member while counting what really comes out of it, whatever the archive claims."""
+def _copy(open_member: Callable[[], BinaryIO], target: Path, room: int) -> int:
+    """Copy a member, and count what really comes out of it, whatever the archive claims; stops past `room`."""
     written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_member() as source, target.open("xb") as sink:
-            while block := source.read(1 << 20):
+            while written <= room and (block := source.read(1 << 20)):
                 written += len(block)
-                if written > room:
-                    raise UnreadableFile(
-                        f"With it the archive would unpack to more than {get_settings().max_upload_mb} MB."
-                    )
                 sink.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        target.unlink(missing_ok=True)
-        raise UnreadableFile(f"It is damaged ({str(error)[:100]}).") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise UnreadableFile("Another file of the archive has the same name.") from None
-    except UnreadableFile:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, *_DAMAGED) as error:
         target.unlink(missing_ok=True)
-        raise
+        raise UnreadableFile(f"It is damaged ({type(error).__name__}).") from error
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise UnreadableFile(f"It cannot be written ({error.strerror or 'it is damaged'}).") from None
     return written
 
 
 def _kind(path: Path) -> str:
     """Tell a file's kind by what it begins with, NIfTI by its name."""
+    if path.name.startswith("."):
+        raise UnreadableFile("It is a hidden file.")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return "nifti"
     if path.name.upper() == "DICOMDIR":
@@ -246,24 +270,30 @@ def _picture_pixels(path: Path) -> np.ndarray:
             raise UnreadableFile("It is a PNG or JPEG picture that is damaged or cut short.") from error
 
 
-def _open_nifti(path: Path):
+def _open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise UnreadableFile("The file is empty.")
     try:
         image = nibabel.load(path)
-        shape = image.shape
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnreadableFile(f"It is not a NIfTI volume that can be read ({str(error)[:100]}).") from error
+        shape, affine = image.shape, image.affine
     except MemoryError:
         raise UnreadableFile("Reading it takes more memory than is allowed.") from None
-    if len(shape) < 3 or min(shape[:3]) < 1:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, *_DAMAGED) as error:
+        # nibabel's own words hold the path
+        raise UnreadableFile(f"It is not a NIfTI volume that can be read ({type(error).__name__}).") from error
+    if len(shape) < 3 or min(shape) < 1:
         raise UnreadableFile(f"A NIfTI volume has three axes; this one has the shape {shape}.")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableFile("Its affine does not say where its voxels lie.")
-    if int(np.prod(shape[:3])) > 1 << 29:
-        raise UnreadableFile(f"It has {int(np.prod(shape[:3]))} voxels, more than are read.")
+    voxels = math.prod(shape[:3])
+    limit = get_settings().max_slice_pixels
+    if voxels > _MAX_VOXELS or max(voxels // n for n in shape[:3]) > limit:
+        raise UnreadableFile(f"It has {voxels} voxels; at most {_MAX_VOXELS}, and {limit} a slice, are read.")
     return image
 
 
-def _layout(image) -> tuple[np.ndarray, tuple[int, int, int]]:
+def _layout(image: nibabel.spatialimages.SpatialImage) -> tuple[np.ndarray, tuple[int, int, int]]:
     """How a volume is cut: nibabel's orientation table, and the voxel axes of (slice, row, column)."""
     affine, shape = image.affine, np.array(image.shape[:3])
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
@@ -289,8 +319,10 @@ def _load_nifti(path: Path, mtime_ns: int) -> np.ndarray:
     try:
         index = (slice(None),) * 3 + (0,) * (len(image.shape) - 3)
         data = np.asarray(image.dataobj[index])
-    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, ValueError, *_DAMAGED) as error:
         raise UnreadableFile("Its voxels are damaged or cut short.") from error
+    except MemoryError:
+        raise UnreadableFile("Reading it takes more memory than is allowed.") from None
     if data.dtype.names:
         data = sum(data[name].astype(np.float32) for name in data.dtype.names[:3]) / 3
     if np.iscomplexobj(data):
