@@ -84,7 +84,7 @@ def start(tmp_path_factory):
 
 
 def config(kind: str, **changes) -> RunConfig:
-    values = {"label": "plane", "image_size": SIZE, "epochs": 25, "batch_size": 16, "learning_rate": 3e-3,
+    values = {"label": "plane", "image_size": SIZE, "epochs": 12, "batch_size": 16, "learning_rate": 3e-3,
               "augment_views": 1, "dropout": 0.1, "jury_size": 3}  # fmt: skip
     return RunConfig("test", kind, "made", **{**values, **changes})
 
@@ -133,7 +133,7 @@ def test_each_kind_beats_the_majority_from_stored_features(made, start, tmp_path
     assert made == [folder]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 26))
+    assert [line["epoch"] for line in lines] == list(range(1, 13))
     assert {"stage", "loss", "val_loss", "accuracy", "val_accuracy"} <= set(lines[0])
     assert {line["stage"] for line in lines} == {"head"}
     assert list((folder / "tensorboard").rglob("events.out.*"))
@@ -153,10 +153,10 @@ def test_each_kind_beats_the_majority_from_stored_features(made, start, tmp_path
 @pytest.mark.parametrize("kind", ["dual", "siamese"])
 def test_without_weights_the_whole_network_learns_and_may_be_fine_tuned(made, tmp_path, kind):
     folder = new_run(tmp_path)
-    # 12 epochs of a few batches: enough for stripes.
-    training.train(config(kind, weights="none", epochs=12, fine_tune_epochs=2, augment_views=0), folder)
+    # 9 epochs of a few batches: enough for stripes.
+    training.train(config(kind, weights="none", epochs=9, fine_tune_epochs=2, augment_views=0), folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["whole"] * 12 + ["fine-tuning"] * 2
+    assert [line["stage"] for line in lines] == ["whole"] * 9 + ["fine-tuning"] * 2
     x, truth = fresh()
     for head, accuracy in accuracies(folder, x, truth).items():
         assert accuracy > 1 / len(set(truth[head])) + 0.15, (head, accuracy)
@@ -164,11 +164,11 @@ def test_without_weights_the_whole_network_learns_and_may_be_fine_tuned(made, tm
 
 def test_a_second_run_takes_features_from_the_store_and_gives_the_same_model(made, start, tmp_path, monkeypatch):
     first = new_run(tmp_path)
-    training.train(config("dual", weights=start), first)
+    training.train(config("dual", weights=start, epochs=2), first)
     stores = sorted(get_settings().features_dir.rglob("*.npy"))
     second = first.with_name("again")
     second.mkdir()
-    training.train(config("dual", weights=start), second)
+    training.train(config("dual", weights=start, epochs=2), second)
     assert sorted(get_settings().features_dir.rglob("*.npy")) == stores
     x, _ = fresh(1)
     answers = [bundle.load(folder / "bundle").predict(x[..., None], verbose=0) for folder in (first, second)]
@@ -176,18 +176,25 @@ def test_a_second_run_takes_features_from_the_store_and_gives_the_same_model(mad
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_the_best_epoch_is_kept(made, start, tmp_path):
+def test_the_best_epoch_is_kept(made, start, tmp_path, monkeypatch):
+    def puzzling(made, rows, size, report=None):
+        x = fake_inputs(made, rows, size)
+        x[::3] = x[1::3][: len(x[::3])]  # every third slice shows its neighbour, so that no epoch is perfect
+        return x
+
+    monkeypatch.setattr(batches, "model_inputs", puzzling)
     folder = new_run(tmp_path)
-    training.train(config("transfer", weights=start, learning_rate=0.3, epochs=12), folder)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    training.train(config("transfer", weights=start, learning_rate=0.1, epochs=12), folder)
+    losses = [json.loads(line)["val_loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] > min(losses) * 1.1  # or this test could not fail
     split = pd.read_parquet(folder / "split.parquet")
-    table = split.merge(cohort.read("made").table, on=["SOPInstanceUID", "frame"])
-    x = fake_inputs(None, table, SIZE)[(split["split"] == "validation").to_numpy()]
-    words = table.loc[(split["split"] == "validation").to_numpy(), "plane"]
+    table = split.merge(cohort.read("made").table, on=["SOPInstanceUID", "frame"], how="left")
+    held = (split["split"] == "validation").to_numpy()
     names = bundle.read_card(folder / "bundle")["classes"]["plane"]
-    proba = bundle.load(folder / "bundle").predict(x[..., None], verbose=0)
-    loss = -np.log(proba[np.arange(len(x)), [names.index(word) for word in words]] + 1e-7).mean()
-    assert loss == pytest.approx(min(line["val_loss"] for line in lines), rel=0.02)
+    proba = bundle.load(folder / "bundle").predict(puzzling(None, table, SIZE)[held][..., None], verbose=0)
+    y = np.array([names.index(word) for word in table.loc[held, "plane"]])
+    loss = keras.losses.SparseCategoricalCrossentropy()(y, proba)
+    assert float(loss) == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_cancelling_keeps_the_best_so_far(made, start, tmp_path):
