@@ -65,7 +65,7 @@ def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
     return dataset
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_dataset():
     """Give `slice_dataset`, for tests that change more of a slice than its keywords before they write it."""
     return slice_dataset

@@ -1,16 +1,13 @@
 """Every page, run by Streamlit's AppTest over a small workspace; TensorFlow never enters this process."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from streamlit.testing.v1 import AppTest
 
 from core import cohort, inference, runs, studies
@@ -23,28 +20,16 @@ CLASSES = ["T1", "T2"]
 SECRET = "Lovelace"
 
 
-def write_slice(path: Path, patient: int, series: int, number: int) -> None:
-    """Write one 32 × 32 axial slice; odd series are T2."""
+def keywords_of(patient: int, series: int, number: int) -> dict:
+    """Keywords of one slice; odd series are T2."""
     t2 = series % 2
-    values = {
-        "SOPClassUID": MRImageStorage, "Modality": "MR", "PatientID": f"{SECRET}-{patient}", "PatientName": SECRET,
-        "StudyInstanceUID": f"1.2.{patient}", "SeriesInstanceUID": f"1.2.{patient}.{series}",
-        "SOPInstanceUID": f"1.2.{patient}.{series}.{number}", "SeriesDescription": f"AX {'T2' if t2 else 'T1'}",
-        "InstanceNumber": number, "Rows": 32, "Columns": 32, "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15,
-        "PixelRepresentation": 0, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
-        "PixelSpacing": [7, 7], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-        "ImagePositionPatient": [0, 0, 5 * number], "ScanningSequence": "SE", "RepetitionTime": 5000 if t2 else 500,
+    return {
+        "PatientID": f"{SECRET}-{patient}", "PatientName": SECRET, "StudyInstanceUID": f"1.2.{patient}",
+        "SeriesInstanceUID": f"1.2.{patient}.{series}", "SOPInstanceUID": f"1.2.{patient}.{series}.{number}",
+        "SeriesDescription": f"AX {'T2' if t2 else 'T1'}", "InstanceNumber": number,
+        "ImagePositionPatient": [0, 0, 5 * number], "RepetitionTime": 5000 if t2 else 500,
         "EchoTime": 100 if t2 else 12,
     }  # fmt: skip
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for keyword, value in values.items():
-        setattr(data, keyword, value)
-    rng = np.random.default_rng([patient, series, number])
-    data.PixelData = rng.integers(0, 1000, (32, 32)).astype("<u2").tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 def write_run(made: cohort.Cohort, run_id: str, kind: str, with_samples: bool) -> None:
@@ -76,34 +61,24 @@ def write_run(made: cohort.Cohort, run_id: str, kind: str, with_samples: bool) -
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory, make_dataset):
     """A workspace with a cohort of 5 patients, two finished runs and a failed one."""
     folder = tmp_path_factory.mktemp("workspace")
-    before = os.environ.get("SLICESCOPE_WORKSPACE")
-    os.environ["SLICESCOPE_WORKSPACE"] = str(folder)
-    get_settings.cache_clear()
-    for patient in range(5):
-        for series in range(2):
-            for number in range(3):
-                write_slice(folder / "raw" / f"{SECRET}{patient}" / f"{series}-{number}.dcm", patient, series, number)
-    (folder / "raw" / "note.txt").write_text("no image")
-    made = cohort.write(cohort.scan(folder / "raw", "small"))
-    write_run(made, "shipped", "bayesian", with_samples=True)
-    write_run(made, "plain", "transfer", with_samples=False)
-    runs.create_run(RunConfig("broken", "transfer", "small"), "broken", state="failed", message="No luck.")
-    yield made
-    os.environ.pop("SLICESCOPE_WORKSPACE")
-    if before is not None:
-        os.environ["SLICESCOPE_WORKSPACE"] = before
-    get_settings.cache_clear()
-
-
-@pytest.fixture
-def empty(tmp_path, monkeypatch):
-    """A workspace with nothing in it."""
-    monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path))
-    get_settings.cache_clear()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICESCOPE_WORKSPACE", str(folder))
+        get_settings.cache_clear()
+        rng = np.random.default_rng(0)
+        for patient, series, number in np.ndindex(5, 2, 3):
+            path = folder / "raw" / f"{SECRET}{patient}" / f"{series}-{number}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 1000, (32, 32)).astype("<u2")
+            make_dataset(pixels, **keywords_of(patient, series, number)).save_as(path, enforce_file_format=True)
+        (folder / "raw" / "note.txt").write_text("no image")
+        made = cohort.write(cohort.scan(folder / "raw", "small"))
+        write_run(made, "shipped", "bayesian", with_samples=True)
+        write_run(made, "plain", "transfer", with_samples=False)
+        runs.create_run(RunConfig("broken", "transfer", "small"), "broken", state="failed", message="No luck.")
+        yield made
     get_settings.cache_clear()
 
 
@@ -153,7 +128,7 @@ def test_page_says_what_it_is_not_for(small, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_of_an_empty_workspace_says_what_to_do(empty, name):
+def test_page_of_an_empty_workspace_says_what_to_do(workspace, name):
     app = open_page(name)
     assert not app.error
     assert {"study": "Drop the files", "browse": "No cohort yet", "train": "No cohort", "errors": "No finished run",

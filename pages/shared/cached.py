@@ -21,8 +21,10 @@ from core.vocabulary import PLANES, SEQUENCES
 from pages.shared.components.slice_viewer import pack_stack
 from pages.shared.components.thumbnail_grid import sheet
 
-#: Limits of what one viewer is sent: slices of a stack, and pixels along a side.
-STACK_SLICES, STACK_SIDE = 120, 320
+#: Pixels that one viewer is sent at most: 91 slices of 256 × 256, 22 of 512 × 512.
+STACK_PIXELS = 6_000_000
+#: Pixels along a side; larger slices are thinned by whole steps, never resampled.
+STACK_SIDE = 1024
 THUMBNAIL_PX = 96
 
 
@@ -98,19 +100,20 @@ def run_sheet(rows: pd.DataFrame) -> dict:
 
 
 def stack(made: cohort.Cohort, keys: tuple[str, ...], aspect: float) -> tuple[dict, tuple[float, float]]:
-    """What the viewer is sent of these slices, and a window for them.
-
-    Slices larger than the viewer's limit are thinned by whole steps, never resampled.
-    """
+    """What the viewer is sent of these slices, and a window for them."""
     return _stack(made, _cohort_key(made.name), keys, aspect)
 
 
-@st.cache_resource(max_entries=32, show_spinner="Reading the slices")
+@st.cache_resource(max_entries=12, show_spinner="Reading the slices")
 def _stack(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...], aspect: float) -> tuple:
-    planes = [cohort_pixels(_made, one) for one in keys]
-    rows, columns = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
-    step = max(1, -(-max(rows, columns) // STACK_SIDE))
-    made = np.zeros((len(planes), -(-rows // step), -(-columns // step)), np.float32)
+    rows = _made.table.loc[list(keys)]
+    planes = [
+        get_sandbox().pixels(_made.root / path, int(frame))
+        for path, frame in zip(rows["path"], rows["frame"], strict=True)
+    ]
+    height, width = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
+    step = max(1, -(-max(height, width) // STACK_SIDE))
+    made = np.zeros((len(planes), -(-height // step), -(-width // step)), np.float32)
     for place, plane in zip(made, planes, strict=True):
         thin = plane[::step, ::step]
         place[: thin.shape[0], : thin.shape[1]] = thin
@@ -123,7 +126,7 @@ def cohort_pixels(made: cohort.Cohort, key: str) -> np.ndarray:
     return _pixels(str(made.root / row["path"]), int(row["frame"]), int(row["file_mtime_ns"]))
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def _pixels(path: str, frame: int, stamp: int) -> np.ndarray:
     return get_sandbox().pixels(Path(path), frame)
 

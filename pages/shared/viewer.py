@@ -60,6 +60,16 @@ def why(row: pd.Series) -> None:
         st.warning(row["conflict"], icon=":material/warning:")
 
 
+def around(stack: pd.DataFrame, at: int) -> tuple[pd.DataFrame, int]:
+    """Return the part of a long stack that is sent, and where it starts.
+
+    It moves by half its length, so that stepping within it sends nothing anew.
+    """
+    half = max(4, cached.STACK_PIXELS // max(1, int((stack["Rows"] * stack["Columns"]).max())) // 2)
+    start = max(0, min(at // half * half - half // 2, len(stack) - 2 * half))
+    return stack.iloc[start : start + 2 * half], start
+
+
 @st.fragment
 def show_slice(made: cohort.Cohort, key: str) -> None:
     """Draw a slice in its series, with arrow keys to its neighbours."""
@@ -69,9 +79,7 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
         "image_number", kind="stable"
     )
     at = stack.index.get_loc(key)
-    # A long stack is sent as the part around the slice that was opened.
-    start = max(0, min(at - cached.STACK_SLICES // 2, len(stack) - cached.STACK_SLICES))
-    part = stack.iloc[start : start + cached.STACK_SLICES]
+    part, start = around(stack, at)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Back to the grid", icon=":material/arrow_back:"):
             state.put(**{state.SLICE: None})
@@ -85,10 +93,10 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
         slice_viewer(
             packed, window, key="viewer", index=at - start, letters=letters_of(row), height_px=560,
             panels=(("image", f"{widgets.show(row['plane'])} · {widgets.show(row['sequence'])}"),),
-            on_step=lambda index: state.put(**{state.SLICE: part.index[index]}),
+            first=start, total=len(stack), on_step=lambda index: state.put(**{state.SLICE: part.index[index]}),
         )  # fmt: skip
         if len(part) < len(stack):
-            st.caption(f"Slices {start + 1} to {start + len(part)} of {len(stack)}; open another to see the rest.")
+            st.caption(f"Slices {start + 1} to {start + len(part)} of {len(stack)}; the rest comes as you step on.")
     with words:
         why(row)
         st.html(widgets.facts(header_facts(row)))

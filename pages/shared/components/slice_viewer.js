@@ -95,7 +95,7 @@ function build(parent, send) {
       context.fillStyle = "#000";
       context.fillRect(0, 0, w, h);
       context.drawImage(panel.source, (w - dw) / 2, (h - dh) / 2, dw, dh);
-      panel.where.textContent = meta.count > 1 ? `${view.index + 1} / ${meta.count}` : "";
+      panel.where.textContent = meta.total > 1 ? `${meta.first + view.index + 1} / ${meta.total}` : "";
       const real = (v) => Number(v.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4, useGrouping: false });
       panel.level.textContent = panel.kind === "heat" ? "" :
         `L ${real(meta.zero + view.centre * meta.unit)}  W ${real(view.width * meta.unit)}`;

@@ -74,6 +74,8 @@ def slice_viewer(
     panels: Sequence[tuple[str, str]] = (("image", ""),),
     height_px: int = 460,
     on_step: Callable[[int], None] | None = None,
+    first: int = 0,
+    total: int = 0,
 ) -> None:
     """Draw a stack.
 
@@ -97,6 +99,8 @@ def slice_viewer(
         Height of a panel.
     on_step : callable, optional
         Called with the index of the slice at which the reader came to rest.
+    first, total : int
+        Where the stack begins in its series, and how many slices that has, when only a part is shown.
     """
 
     def stepped() -> None:
@@ -114,5 +118,7 @@ def slice_viewer(
         "kinds": [kind for kind, _ in panels],
         "names": [name for _, name in panels],
         "height_px": height_px,
+        "first": first,
+        "total": total or stack["count"],
     }
     _component(key=key, data=data, on_index_change=stepped)
