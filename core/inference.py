@@ -6,7 +6,11 @@ Nothing of Keras is imported before one of these is called.
 """
 
 import functools
+import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,8 +233,8 @@ def mc_samples_local(
     from core.models.mc_dropout import sample
 
     card = bundles.read_card(bundle)
-    inputs = images if from_features else _checked(images, card)
-    samples = sample(encoder_of(_model(*_key(bundle, card))), inputs, n_samples, seed, from_features)
+    features = images if from_features else forward(bundle, images)[1]
+    samples = sample(encoder_of(_model(*_key(bundle, card))), features, n_samples, seed, from_features=True)
     if card["kind"] == "siamese":
         ((head, embeddings),) = zip(card["classes"], samples.values(), strict=True)
         samples = {head: Jury.load(bundle).probabilities(embeddings)}
@@ -370,10 +374,25 @@ def _answer_explain(header, arrays):
     return {"class_index": class_index, "layers": layers}, {"heat": heat}
 
 
+@contextmanager
+def _no_banner() -> Iterator[None]:
+    """Swallow what TensorFlow's C++ half prints on loading, which no log level reaches."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def main() -> None:
     """Serve as the child of an `InferenceWorker`."""
-    from core import backend_tensorflow
-
+    with _no_banner():
+        from core import backend_tensorflow
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     backend_tensorflow.limit_threads(cores)
     backend_tensorflow.choose_device(get_settings().device)
