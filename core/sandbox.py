@@ -17,7 +17,7 @@ from core.errors import ChildDied, ChildError, ChildTimeout, UnreadableFile
 from core.settings import get_settings
 
 #: Seconds after the time limit at which a child ends itself, should nobody be left to end it.
-_GRACE_S = 5
+_GRACE_S = 2
 
 
 class Sandbox:

@@ -67,13 +67,8 @@ def ended(pid):
 
 @pytest.mark.parametrize(
     "array",
-    [
-        np.arange(6, dtype="<i2").reshape(2, 3),
-        np.float32(3.5).reshape(()),
-        np.zeros((0, 4)),
-        np.ones((3, 4))[::2, ::-1],
-    ],
-    ids=["integers", "scalar", "empty", "strided"],
+    [np.arange(6, dtype="<i2").reshape(2, 3), np.zeros((0, 4)), np.arange(12.0).reshape(3, 4)[::2, ::-1]],
+    ids=["integers", "empty", "strided"],
 )
 def test_message_comes_out_as_it_went_in(array):
     stream = b"".join(bytes(part) for part in pack({"do": "x", "n": 1}, {"a": array}))
