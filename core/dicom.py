@@ -191,6 +191,9 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         sop_class = UID(str(dataset.get("SOPClassUID") or ""))
         if path.name.upper() == "DICOMDIR" or "DirectoryRecordSequence" in dataset:
             raise UnreadableFile("It is a DICOMDIR, an index of other files.")
+        if not len(dataset):
+            # pydicom gives up on all of it where compressed pixels end without their delimiter.
+            raise UnreadableFile("It is cut short or damaged: it ends within an attribute.")
         if not sop_class:
             raise UnreadableFile("It is not a DICOM image: it has neither an object class nor pixels.")
         if "Image Storage" in sop_class.name:

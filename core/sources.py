@@ -239,8 +239,12 @@ def _picture(path: Path) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = get_settings().max_slice_pixels
     try:
         return Image.open(path)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise UnreadableFile("It is a damaged or too large PNG or JPEG picture.") from error
+    except Image.DecompressionBombError:
+        raise UnreadableFile(
+            f"It is a picture of more pixels than are read ({get_settings().max_slice_pixels})."
+        ) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise UnreadableFile("It is a damaged PNG or JPEG picture.") from error
 
 
 def _picture_header(path: Path) -> Header:
