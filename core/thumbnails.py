@@ -75,11 +75,9 @@ def _from_sheet(path: Path, cohort: Cohort, records: list[dict], size: int) -> l
     if any(key not in tiles for key in keys):
         with _lock:
             tiles = _load(path, size)  # another thread may have added them meanwhile
-            fresh = {
-                key: tile
-                for key, record in zip(keys, records, strict=True)
-                if key not in tiles and (tile := _read(cohort, record, size)) is not None
-            }
+            missing = {key: record for key, record in zip(keys, records, strict=True) if key not in tiles}
+            read = {key: _read(cohort, record, size) for key, record in missing.items()}
+            fresh = {key: tile for key, tile in read.items() if tile is not None}
             if fresh:
                 # A changed file's slice has a new key; its old picture goes.
                 names = {_name(key) for key in fresh}
