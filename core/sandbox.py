@@ -3,9 +3,11 @@
 A file that kills or outlasts the child is refused like any other unreadable one; the next file gets a fresh child.
 """
 
+import logging
 import math
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,14 @@ from core.settings import get_settings
 
 #: Seconds after the time limit at which a child ends itself, should nobody be left to end it.
 _GRACE_S = 2
+#: What a slow disk writes of an archive's many small files.
+_UNPACKED_MB_PER_S = 20
+
+
+def _unpack_timeout_s() -> float:
+    """An archive of the largest size that is let in, on a slow disk, takes longer than one file."""
+    settings = get_settings()
+    return settings.parse_timeout_s + settings.max_upload_mb / _UNPACKED_MB_PER_S
 
 
 class Sandbox:
@@ -82,15 +92,35 @@ class Sandbox:
         request = {"do": "thumbnail", "path": str(path), "frame": int(frame), "size": int(size), "spacing": spacing}
         return self._ask(request)[1]["thumbnail"]
 
+    def unpack(self, archive: Path, into: Path) -> list[tuple[str, str]]:
+        """Unpack an archive; see `core.sources.unpack_archive`.
+
+        Returns
+        -------
+        list of (str, str)
+            Name and reason of each member that was refused.
+
+        Raises
+        ------
+        UnreadableFile
+            As `parse`; what was unpacked by then is left where it is.
+        """
+        request = {"do": "unpack", "path": str(archive), "into": str(into)}
+        refused = self._ask(request, _unpack_timeout_s())[0]["refused"]
+        return [(name, reason) for name, reason in refused]
+
     def close(self) -> None:
         """End the child; another file would start a new one."""
         self._child.close()
 
-    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _ask(
+        self, request: dict[str, Any], timeout_s: float | None = None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        limit_s = timeout_s or self._timeout_s
         try:
-            return self._child.request(request, timeout_s=self._timeout_s)
+            return self._child.request(request, timeout_s=limit_s)
         except ChildTimeout:
-            raise UnreadableFile(f"Reading it took longer than {self._timeout_s:g} seconds and was stopped.") from None
+            raise UnreadableFile(f"Reading it took longer than {limit_s:g} seconds and was stopped.") from None
         except ChildDied:
             raise UnreadableFile("Reading it ended the reader, most likely for want of memory.") from None
         except ChildError as error:
@@ -131,12 +161,18 @@ def _thumbnail(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     return {}, {"thumbnail": np.round(shown * 255).astype(np.uint8)}
 
 
-def _limited(handler: Callable[[dict], tuple[dict, dict]]) -> Callable[[dict, dict], tuple[dict, dict]]:
+def _unpack(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
+    from core import sources
+
+    return {"refused": sources.unpack_archive(Path(request["path"]), Path(request["into"]))}, {}
+
+
+def _limited(handler: Callable[[dict], tuple[dict, dict]], limit_s: float) -> Callable[[dict, dict], tuple[dict, dict]]:
     """Let the system end this process when it is late and whoever should have ended it is gone."""
 
     def answer(request: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
         # Python handles no SIGALRM here, so it also ends a loop inside a decoder's C code.
-        signal.alarm(math.ceil(get_settings().parse_timeout_s) + _GRACE_S)
+        signal.alarm(math.ceil(limit_s) + _GRACE_S)
         try:
             return handler(request)
         finally:
@@ -146,4 +182,9 @@ def _limited(handler: Callable[[dict], tuple[dict, dict]]) -> Callable[[dict, di
 
 
 if __name__ == "__main__":
-    serve({"headers": _limited(_headers), "pixels": _limited(_pixels), "thumbnail": _limited(_thumbnail)})
+    # A library's warning quotes the value that it dislikes, and the path; either may name a patient.
+    warnings.simplefilter("ignore")
+    logging.disable()
+    one_file = {"headers": _headers, "pixels": _pixels, "thumbnail": _thumbnail}
+    handlers = {name: _limited(handler, get_settings().parse_timeout_s) for name, handler in one_file.items()}
+    serve({**handlers, "unpack": _limited(_unpack, _unpack_timeout_s())})

@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from core import classify, cohort, images, sources
+from core import classify, cohort, images
 from core.errors import CoreError, InputError, UnreadableFile
 from core.pseudonyms import shown_paths
 from core.sandbox import get_sandbox
@@ -264,7 +264,7 @@ def _draw(study: Study, slices: pd.DataFrame, series: pd.DataFrame) -> None:
 def _unpack(archive: Path) -> list[tuple[str, str]]:
     into = _unused(archive.with_name(archive.name.split(".")[0] or "archive"))
     try:
-        refused = [(f"{archive.name}/{name}", reason) for name, reason in sources.unpack_archive(archive, into)]
+        refused = [(f"{archive.name}/{name}", reason) for name, reason in get_sandbox().unpack(archive, into)]
     except UnreadableFile as error:
         refused = [(archive.name, str(error))]
     archive.unlink()

@@ -4,7 +4,9 @@ import gzip
 import os
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
@@ -147,3 +149,27 @@ def test_child_that_hangs_ends_itself_when_its_parent_was_killed(tmp_path):
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:  # nobody may be there to collect it
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_archives_are_unpacked_in_the_child(sandbox, tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as pack:
+        pack.writestr("a/1.dcm", b"one")
+        pack.writestr("../evil", b"x")
+    assert [name for name, _ in sandbox.unpack(archive, tmp_path / "into")] == ["../evil"]
+    assert (tmp_path / "into" / "a" / "1.dcm").read_bytes() == b"one"
+    with pytest.raises(UnreadableFile, match="neither a zip nor a tar"):
+        sandbox.unpack(tmp_path / "into" / "a" / "1.dcm", tmp_path / "again")
+
+
+def test_an_archive_whose_headers_take_all_memory_is_refused(limited, tmp_path):
+    """A tar's extended header is read whole: 1 GB of it packs into some MB."""
+    header = tarfile.TarInfo("paxheader")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    archive = tmp_path / "a.tar.gz"
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(1 << 6):
+            file.write(bytes(1 << 24))
+    with pytest.raises(UnreadableFile, match="memory"):
+        limited(parse_memory_mb=1024).unpack(archive, tmp_path / "into")
