@@ -6,6 +6,7 @@ one header and one array a slice.
 
 import functools
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,10 @@ _PRIVATE = {
     (0x0019, 0x9C): ("GEMS_ACQU_01", "GE", "GEPulseSequence"),
     (0x2001, 0x03): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsBValue"),
     (0x2001, 0x20): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsPulseSequence"),
+    (0x0065, 0x50): ("IMAGE PRIVATE HEADER", "UIH", "UIHGridCount"),
 }
 _SIEMENS_CSA_IMAGE = (0x0029, 0x1010)
+_UIH_GRID_COUNT, _UIH_GRID_SLICES = (0x0065, 0x1050), (0x0065, 0x1051)
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 #: Geometry and how many numbers each has.
 _GEOMETRY = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
@@ -45,6 +48,8 @@ _BITS = {"PixelData": "BitsAllocated", "FloatPixelData": 32, "DoubleFloatPixelDa
 _BINARY = ("OB", "OW", "OF", "OD", "OL", "OV")
 #: A run of 1,500 volumes with 60 slices has fewer.
 _MAX_FRAMES = 100_000
+#: A deflated file may inflate to this many bytes, or to a hundred times its size; slices deflate to a third or so.
+_MAX_INFLATED, _MAX_INFLATION = 64 << 20, 100
 #: The longest text that is kept of one attribute; labels need a line, some exporters write a page.
 _MAX_TEXT = 1024
 
@@ -73,7 +78,7 @@ def read_headers(path: Path) -> list[Header]:
         shared = _plain(dataset)
         tiles = _mosaic_tiles(dataset)
         if tiles > 1:
-            return list(_mosaic_headers(shared, tiles, _mosaic_runs_backwards(dataset)))
+            return list(_mosaic_headers(shared, tiles, _mosaic_corners(dataset, shared, tiles)))
         per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if common := dataset.get("SharedFunctionalGroupsSequence"):
             shared.update(_functional(common[0]))
@@ -157,16 +162,17 @@ def _remembered(path: Path, mtime_ns: int, size: int) -> pydicom.Dataset:
 
 def _read_and_check(path: Path) -> pydicom.Dataset:
     with path.open("rb") as file:
-        start = file.read(132)
+        start = file.read(4096)
     if not start:
         raise UnreadableFile("The file is empty.")
-    if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
+    if start[128:132] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00", b"\x00\x08"):
         raise UnreadableFile("It is not a DICOM file, nor NIfTI, PNG or JPEG.")
-    # Older exports lack the 128 bytes before "DICM" and still are DICOM; `force` reads them.
-    dataset = pydicom.dcmread(path, force=True, defer_size=4096)
-    if dataset.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        # What is put off is looked up at its place in the inflated stream, which is none in the file.
-        dataset = pydicom.dcmread(path, force=True)
+    deflated = pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in start
+    if deflated:
+        _check_deflated(path, start)
+    # Older exports lack the 128 bytes before "DICM" and still are DICOM; `force` reads them. Nothing of a deflated
+    # file is put off: it would be looked up at its place in the inflated stream, which is none in the file.
+    dataset = pydicom.dcmread(path, force=True, defer_size=None if deflated else 4096)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         dataset.file_meta.TransferSyntaxUID = (
@@ -178,6 +184,22 @@ def _read_and_check(path: Path) -> pydicom.Dataset:
         )
     _check_pixels(dataset, path)
     return dataset
+
+
+def _check_deflated(path: Path, start: bytes) -> None:
+    """Refuse what inflates out of all proportion, piece by piece, before pydicom inflates it in one."""
+    if start[132:136] != b"\x02\0\0\0":
+        raise UnreadableFile("It is deflated, and does not say where its deflated part begins.")
+    limit = min(max(_MAX_INFLATED, path.stat().st_size * _MAX_INFLATION), get_settings().max_upload_mb << 20)
+    inflate, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(144 + int.from_bytes(start[140:144], "little"))
+        while block := file.read(1 << 16):
+            while block:
+                inflated += len(inflate.decompress(block, 1 << 20))
+                block = inflate.unconsumed_tail
+                if inflated > limit:
+                    raise UnreadableFile(f"It inflates to more than {limit >> 20} MB, as no picture does.")
 
 
 def _frames(dataset: pydicom.Dataset) -> int:
@@ -364,7 +386,10 @@ def _levels(item: pydicom.Dataset, depth: int = 2) -> Iterator[pydicom.Dataset]:
 
 
 def _mosaic_tiles(dataset: pydicom.Dataset) -> int:
-    """Number of slices in a Siemens mosaic; 1 for everything else."""
+    """Number of slices that a Siemens mosaic or a UIH grid shows side by side; 1 for everything else."""
+    grid = dataset.get(_UIH_GRID_COUNT)
+    if grid is not None and _private_name(dataset, grid.tag, str(dataset.get("Manufacturer") or "").upper()):
+        return _fitting(dataset, int(float(_value(grid, "UIHGridCount") or 1)), "UIH grid")
     image_type = dataset.get("ImageType") or []
     words = [image_type] if isinstance(image_type, str) else image_type
     if "MOSAIC" not in [str(word).upper() for word in words]:
@@ -377,11 +402,15 @@ def _mosaic_tiles(dataset: pydicom.Dataset) -> int:
         tiles = int(next(iter(_csa_numbers(dataset[_SIEMENS_CSA_IMAGE].value, b"NumberOfImagesInMosaic")), 0))
     if tiles < 1:
         raise UnreadableFile("It is a Siemens mosaic that does not say how many slices it holds.")
-    per_row = math.isqrt(tiles - 1) + 1
+    return _fitting(dataset, tiles, "Siemens mosaic")
+
+
+def _fitting(dataset: pydicom.Dataset, tiles: int, kind: str) -> int:
+    """Check that so many tiles, as many down as across, fill the picture."""
+    per_row = math.isqrt(max(tiles, 1) - 1) + 1
     if dataset.Rows % per_row or dataset.Columns % per_row:
         raise UnreadableFile(
-            f"It is a Siemens mosaic that claims {tiles} slices, which {dataset.Rows} × {dataset.Columns} pixels "
-            "cannot hold."
+            f"It is a {kind} that claims {tiles} slices, which {dataset.Rows} × {dataset.Columns} pixels cannot hold."
         )
     return tiles
 
@@ -417,19 +446,32 @@ def _csa_numbers(block: bytes, name: bytes) -> list[float]:
     return numbers
 
 
-def _mosaic_headers(shared: Header, tiles: int, backwards: bool) -> Iterator[Header]:
-    """Headers of a mosaic's tiles; *ImagePositionPatient* in the file belongs to the whole sheet's corner."""
+def _mosaic_headers(shared: Header, tiles: int, corners: list[list[float]]) -> Iterator[Header]:
+    """Headers of a mosaic's tiles; without `corners` they have no *ImagePositionPatient*."""
     per_row = math.isqrt(tiles - 1) + 1
     rows, columns = shared["Rows"] // per_row, shared["Columns"] // per_row
-    geometry = {}
+    shared = {name: value for name, value in shared.items() if name != "ImagePositionPatient"}
+    for tile in range(tiles):
+        place = {"ImagePositionPatient": corners[tile]} if corners else {}
+        yield {**shared, **place, "Rows": rows, "Columns": columns, "kind": "dicom", "frame": tile}
+
+
+def _mosaic_corners(dataset: pydicom.Dataset, shared: Header, tiles: int) -> list[list[float]]:
+    """Position of each tile's first pixel in mm, or [] where the header does not tell."""
+    if _UIH_GRID_COUNT in dataset:
+        element = dataset.get(_UIH_GRID_SLICES)
+        items = element.value if element is not None and element.VR == "SQ" else []
+        corners = [_plain(item).get("ImagePositionPatient") for item in items]
+        return corners if len(corners) == tiles and all(corners) else []
     orientation, corner, spacing = (shared.get(name) for name in _GEOMETRY)
     step = shared.get("SpacingBetweenSlices") or shared.get("SliceThickness")
-    for tile in range(tiles):
-        if orientation and corner and spacing and step:
-            along, down = np.array(orientation[:3]), np.array(orientation[3:])
-            # The sheet was laid around the first slice's centre (nibabel, "Siemens mosaic format").
-            inset = along * spacing[1] * (shared["Columns"] - columns) / 2
-            inset = inset + down * spacing[0] * (shared["Rows"] - rows) / 2
-            normal = np.cross(along, down) * (-1 if backwards else 1)
-            geometry = {"ImagePositionPatient": (np.array(corner) + inset + normal * float(step) * tile).tolist()}
-        yield {**shared, **geometry, "Rows": rows, "Columns": columns, "kind": "dicom", "frame": tile}
+    if not (orientation and corner and spacing and step):
+        return []
+    per_row = math.isqrt(tiles - 1) + 1
+    along, down = np.array(orientation[:3]), np.array(orientation[3:])
+    # The file's position is that of the sheet's corner, laid around the first slice's centre (nibabel, "Siemens
+    # mosaic format").
+    inset = along * spacing[1] * shared["Columns"] * (1 - 1 / per_row) / 2
+    inset = inset + down * spacing[0] * shared["Rows"] * (1 - 1 / per_row) / 2
+    advance = np.cross(along, down) * float(step) * (-1 if _mosaic_runs_backwards(dataset) else 1)
+    return [(np.array(corner) + inset + advance * tile).tolist() for tile in range(tiles)]

@@ -273,6 +273,25 @@ def test_mosaics_that_cannot_be_cut(mosaic):
     assert "cannot hold" in reason(mosaic(count=65000))
 
 
+@pytest.mark.parametrize("positions", [True, False])
+def test_a_uih_grid_is_cut_into_its_slices(make_dataset, tmp_path, positions):
+    sheet = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 5))).astype("<u2")
+    dataset = make_dataset(sheet, Manufacturer="UIH", ImagePositionPatient=[1, 2, 3])
+    private(dataset, 0x0065, "Image Private Header", 0x50, "DS", "3")
+    if positions:
+        items = [sequence(ImagePositionPatient=[7, 8, 10 * tile])[0] for tile in range(3)]
+        private(dataset, 0x0065, "Image Private Header", 0x51, "SQ", Sequence(items))
+    path = tmp_path / "grid.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    headers = dicom.read_headers(path)
+    assert [(h["frame"], h["Rows"], h["Columns"]) for h in headers] == [(0, 3, 5), (1, 3, 5), (2, 3, 5)]
+    # The position in the file is that of one slice or of the sheet; nothing tells which.
+    expected = [[7, 8, 0], [7, 8, 10], [7, 8, 20]] if positions else [None] * 3
+    assert [h.get("ImagePositionPatient") for h in headers] == expected
+    for tile in range(3):
+        np.testing.assert_array_equal(dicom.read_pixels(path, tile), np.full((3, 5), tile))
+
+
 # What is refused ------------------------------------------------------------------------------------
 
 
@@ -341,6 +360,15 @@ def test_size_bombs_are_refused_before_they_are_decoded(make_slice):
     assert "65000 × 65000" in reason(make_slice(Rows=65000, Columns=65000))
     assert "2000000000 slices" in reason(make_slice(NumberOfFrames=2_000_000_000))
     assert "neither rows nor columns" in reason(make_slice(Rows=None, Columns=None))
+
+
+def test_a_deflated_bomb_is_refused_before_it_inflates(make_slice, monkeypatch):
+    monkeypatch.setattr(dicom, "_MAX_INFLATED", 1 << 20)
+    black = np.zeros((2048, 2048), np.uint16)
+    path = make_slice(pixels=black, syntax=DeflatedExplicitVRLittleEndian)
+    assert path.stat().st_size < black.nbytes / 500
+    monkeypatch.setattr(pydicom, "dcmread", lambda *args, **keywords: pytest.fail("pydicom inflates it in one go"))
+    assert "inflates to more than 1 MB" in reason(path)
 
 
 def test_deep_nesting_ends_in_a_sentence(make_slice):
