@@ -236,27 +236,24 @@ def _kind(path: Path) -> str:
 
 
 def _picture(path: Path) -> Image.Image:
-    Image.MAX_IMAGE_PIXELS = get_settings().max_slice_pixels
+    """Open a picture, which reads its size and decodes nothing."""
+    limit = get_settings().max_slice_pixels
     try:
-        return Image.open(path)
+        picture = Image.open(path)
     except Image.DecompressionBombError:
-        raise UnreadableFile(
-            f"It is a picture of more pixels than are read ({get_settings().max_slice_pixels})."
-        ) from None
+        raise UnreadableFile(f"It has far more pixels than are read; at most {limit} are.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise UnreadableFile("It is a damaged PNG or JPEG picture.") from error
+    if picture.width * picture.height > limit:
+        picture.close()
+        raise UnreadableFile(f"It has {picture.height} × {picture.width} pixels; at most {limit} are read.")
+    return picture
 
 
 def _picture_header(path: Path) -> Header:
-    with _picture(path) as picture:
-        width, height = picture.size
-        if width * height > get_settings().max_slice_pixels:
-            raise UnreadableFile(
-                f"It has {height} × {width} pixels; at most {get_settings().max_slice_pixels} are read."
-            )
-    # Decode once, so that a picture that is cut short is refused now and not when it is looked at.
-    _picture_pixels(path)
-    return {"kind": "picture", "frame": 0, "Rows": height, "Columns": width}
+    # Decoded once, so that a picture that is cut short is refused now and not when it is looked at.
+    rows, columns = _picture_pixels(path).shape
+    return {"kind": "picture", "frame": 0, "Rows": rows, "Columns": columns}
 
 
 def _picture_pixels(path: Path) -> np.ndarray:
