@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.phantom.anatomy import ID, TISSUES
+from core.phantom.tissues import ID, TISSUES
 
 # tissue: T1 at 1.5 T, T1 at 3 T (ms), T2 (ms), T2* (ms), proton density, ADC (1e-3 mm2/s), FA, agent (mmol/L)
 _TABLE = {
@@ -21,10 +21,10 @@ _TABLE = {
     "deep_grey": (930, 1250, 78, 42, 0.80, 0.75, 0.22, 0.03),
     "pallidum": (800, 1050, 60, 26, 0.76, 0.75, 0.28, 0.03),
     "csf": (4200, 4300, 1800, 700, 1.0, 3.0, 0.06, 0.0),
-    "dura": (900, 1100, 45, 15, 0.60, 0.8, 0.2, 0.45),
+    "dura": (900, 1100, 45, 15, 0.60, 0.8, 0.2, 0.3),
     "bone": (400, 450, 4, 1, 0.10, 0.1, 0.0, 0),
     "marrow": (420, 470, 62, 12, 0.55, 0.3, 0.0, 0.08),
-    "fat": (300, 370, 130, 35, 0.78, 0.05, 0.0, 0.02),
+    "fat": (300, 370, 85, 35, 0.78, 0.05, 0.0, 0.02),
     "skin": (800, 950, 35, 15, 0.65, 0.6, 0.1, 0.15),
     "muscle": (1000, 1400, 46, 28, 0.78, 1.4, 0.25, 0.10),
     "vitreous": (3800, 4000, 1500, 400, 1.0, 2.8, 0.05, 0),
@@ -42,6 +42,8 @@ _TABLE = {
     "oedema": (1400, 1700, 170, 80, 0.88, 1.5, 0.2, 0.01),
     "lesion": (1250, 1600, 150, 75, 0.86, 1.3, 0.25, 0.01),
     "eye_muscle": (1000, 1350, 50, 28, 0.80, 1.3, 0.25, 0.35),
+    "meningioma": (1150, 1500, 100, 50, 0.84, 0.9, 0.2, 0.9),
+    "cavity": (3500, 3700, 1200, 400, 1.0, 2.8, 0.05, 0.0),
 }
 _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
 RELAXIVITY_R1 = 4.5e-3  # L / mmol / ms
@@ -50,7 +52,7 @@ FATTY = np.isin(np.arange(len(TISSUES)), [ID["fat"], ID["marrow"]])
 BRAIN = np.isin(
     np.arange(len(TISSUES)),
     [ID[n] for n in ("white_matter", "grey_matter", "deep_grey", "pallidum", "csf", "rim", "necrosis", "oedema",
-                     "lesion", "choroid", "artery", "vein", "dura", "nerve")],
+                     "lesion", "meningioma", "cavity", "choroid", "artery", "vein", "dura", "nerve")],
 )  # fmt: skip
 
 
@@ -202,7 +204,7 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
     elif kind == "adc":
         out = np.where(BRAIN | (density > 0.75), adc, 0.0)
     elif kind == "fa":
-        out = np.where(BRAIN, fa, rng.uniform(0, 0.2))
+        out = np.where(BRAIN, fa, rng.uniform(0, 0.2) * (density > 0.05))
     else:
         raise ValueError(f"No signal equation is known for {kind!r}.")
 
@@ -217,10 +219,10 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
     if protocol.fat_sat:
         out[FATTY] *= rng.uniform(0.05, 0.35)
     elif protocol.echo_train_length > 4:
-        out[FATTY] *= rng.uniform(1.0, 1.35)  # J-coupling is undone by short echo spacing
+        out[FATTY] *= rng.uniform(1.0, 1.7)  # J-coupling is undone by short echo spacing
     if kind in ("epi_se", "epi_gre"):
         out[FATTY] *= rng.uniform(0.0, 0.4)
         out[[ID["skin"], ID["muscle"]]] *= rng.uniform(0.4, 1.0)
     if protocol.sequence == "FLAIR":
-        out[ID["csf"]] += rng.uniform(0.0, 0.06) * out[ID["grey_matter"]]
+        out[ID["csf"]] += rng.uniform(0.0, 0.4) ** 2 * out[ID["grey_matter"]]  # fluid that flowed in uninverted
     return out.astype(np.float32)
