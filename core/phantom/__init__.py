@@ -1,1 +1,1 @@
-"""A synthetic cohort from anatomy (`anatomy`), physics (`contrast`), scanning (`render`) and files (`study`)."""
+"""A synthetic cohort: anatomy (`anatomy`), physics (`contrast`), scanning (`scan`, `series`) and files (`study`)."""

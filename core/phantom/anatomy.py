@@ -23,6 +23,9 @@ __all__ = ["FINDINGS", "ID", "ORIGIN", "SHAPE", "TISSUES", "Person", "make_perso
 #: How often each of `FINDINGS` is drawn.
 _ODDS = (0.25, 0.33, 0.12, 0.16, 0.08, 0.06)
 
+#: Beyond this many mm from the brain all is equally far.
+_FAR = 26
+
 
 @dataclass(frozen=True)
 class Person:
@@ -76,13 +79,16 @@ def _template() -> _Template:
     brain = _into_box(datasets.load_mni152_brain_mask(resolution=1)) > 0.5
     # The inner skull is smooth where the brain is folded.
     closed = (ndimage.gaussian_filter(brain.astype(np.float32), 4, truncate=3) > 0.42) | brain
-    outside = ndimage.distance_transform_edt(~closed).astype(np.float32)
-    inside = ndimage.distance_transform_edt(closed).astype(np.float32)
-    distance = outside - inside - 1.5
-    head, depth = paint_head(distance)
     hit = [np.flatnonzero(closed.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    # Farther out the distance is not needed, and a distance transform of the whole box would cost seconds.
+    near = tuple(slice(max(h[0] - _FAR, 0), h[-1] + _FAR + 1) for h in hit)
+    distance = np.full(SHAPE, _FAR, np.float32)
+    distance[near] = ndimage.distance_transform_edt(~closed[near])
     box = tuple(slice(max(h[0] - 4, 0), h[-1] + 5) for h in hit)
-    return _Template(box, white[box], grey[box], distance[box], head, depth.astype(np.float16))
+    distance[box] -= ndimage.distance_transform_edt(closed[box])
+    distance -= 1.5
+    head, depth = paint_head(distance)
+    return _Template(box, white[box], grey[box], distance[box], head, depth)
 
 
 def _pose(rng: np.random.Generator) -> np.ndarray:

@@ -98,7 +98,7 @@ def paint_head(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     grain, coarse = noise(rng, 5), noise(rng, 14)
     body = _outline(distance)
-    depth = ndimage.distance_transform_edt(body).astype(np.float32)
+    depth = _depth(body)
     canvas = _Canvas(distance)
     _soft_tissue(canvas, body, depth, grain, coarse)
     _skull(canvas, depth, grain, coarse)
@@ -108,8 +108,7 @@ def paint_head(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _orbits(canvas)
     _vessels(canvas)
     tissue = canvas.tissue
-    skin = (depth < 1.8) & (tissue > 0)
-    tissue[skin] = ID["skin"]
+    tissue[(depth < 1.8) & (tissue > 0)] = ID["skin"]
     tissue[~body] = 0
     return tissue, depth
 
@@ -130,6 +129,18 @@ def _outline(distance: np.ndarray) -> np.ndarray:
         plate = ((at_y + 22 + 0.3 * (side * at_x - 75)) / 16) ** 2 + ((at_z + 36) / 28) ** 2 < 1
         body |= plate & (side * at_x > 66) & (side * at_x < 81 + 0.25 * -(at_y + 22))
     return ndimage.gaussian_filter(body.astype(np.float32), 2) > 0.5
+
+
+def _depth(body: np.ndarray) -> np.ndarray:
+    """Distance below the skin in mm, float16, from a 2 mm grid (a distance transform is slow); finer near 0."""
+    coarse = 2 * ndimage.distance_transform_edt(body[::2, ::2, ::2]).astype(np.float32)
+    fine = coarse.repeat(2, 0).repeat(2, 1).repeat(2, 2)[tuple(slice(n) for n in SHAPE)]
+    depth = np.maximum(ndimage.uniform_filter(fine, 3), 2)
+    below = ndimage.binary_erosion(body)
+    depth[~below] = 1
+    depth[below & ~ndimage.binary_erosion(below)] = 1.7
+    depth[~body] = 0
+    return depth.astype(np.float16)
 
 
 def _soft_tissue(c: _Canvas, body, depth, grain, coarse) -> None:
