@@ -68,7 +68,8 @@ def grid(made, table, by_series: bool) -> None:
         Tile(
             key=row.Index,
             title=f"{widgets.show(row.plane)} · {widgets.show(row.sequence)}",
-            note=f"{row.PatientID} · {row.n} slices" if by_series else f"{row.PatientID} · {row.image_number}",
+            note=row.PatientID,
+            corner=f"{row.n}" if by_series else f"{row.image_number}",
             badge="conflict" if row.conflict else "",
             tone="warn",
             hover=f"{widgets.show(row.SeriesDescription)} · {row.PatientID}",

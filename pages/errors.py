@@ -11,7 +11,6 @@ from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import aspect_of, letters_of
 
-PER_PAGE = 12
 WIDE = 6  # classes
 MEASURES = {
     "Predictive entropy": uncertainty.predictive_entropy,
@@ -49,7 +48,7 @@ def open_cell(classes):
     return lambda i, j: state.put(**{state.CELL: f"{classes[i]}|{classes[j]}", state.SLICE: None, state.PAGE: None})
 
 
-def gallery(rows, true: str, predicted: str) -> None:
+def gallery(rows, true: str, predicted: str, per_page: int) -> None:
     """Draw the slices of one cell, most confident first."""
     rows = rows[(rows["y_true"] == true) & (rows["y_pred"] == predicted)].sort_values("p", ascending=False)
     right = true == predicted
@@ -59,7 +58,7 @@ def gallery(rows, true: str, predicted: str) -> None:
         st.caption("There is none. Choose another cell.")
         return
     shown = widgets.pager(
-        len(rows), PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), "cell"
+        len(rows), per_page, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), "cell"
     )
     page = rows.iloc[shown]
     tiles = [
@@ -139,7 +138,9 @@ def page(run: runs.Run) -> None:
     """Draw the page of one run."""
     table = cached.predictions(run)
     head, part, rows = choose(table)
-    classes = run.card()["classes"][head]
+    names = run.card()["classes"][head]
+    seen = set(rows["y_true"]) | set(rows["y_pred"])
+    classes = [name for name in names if name in seen]
     samples = cached.mc_samples(run, head)
     if samples is not None:
         samples = samples[(table[table["head"] == head]["split"] == part).to_numpy()]
@@ -160,17 +161,20 @@ def page(run: runs.Run) -> None:
     left, right = st.columns([1.1, 1], gap="large") if len(classes) <= WIDE else (st.container(), st.container())
     with left:
         confusion_matrix(matrix.counts, classes, selected=chosen, on_click=open_cell(classes), key="matrix")
-        st.caption("Rows are the truth, columns the prediction. Click a cell, or use arrow keys and Enter.")
+        st.caption(
+            "Rows are the truth, columns the prediction. Click a cell, or use arrow keys and Enter. "
+            + ("" if len(classes) == len(names) else "Classes that neither occur nor are named are left out.")
+        )
     with right:
         if chosen:
-            gallery(rows, true, predicted)
+            gallery(rows, true, predicted, 24 if len(classes) > WIDE else 12)
         else:
             widgets.empty(
                 "No cell chosen", "Click a cell of the matrix to see its slices here.", ":material/touch_app:"
             )
     found = np.flatnonzero(rows["key"] == state.get(state.SLICE))
     if len(found):
-        dossier(rows.iloc[found[0]], samples[found[0]] if samples is not None else None, classes)
+        dossier(rows.iloc[found[0]], samples[found[0]] if samples is not None else None, names)
     st.markdown("#### Does it know when it is wrong?")
     risk(rows, samples)
 

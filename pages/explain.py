@@ -1,6 +1,5 @@
 """What the model looked at: image, overlay and heatmap; for a Siamese run, the jury."""
 
-import numpy as np
 import streamlit as st
 
 from core import images, runs, studies
@@ -100,8 +99,7 @@ def figure(run: runs.Run, it: Subject) -> None:
         best = int(proba.argmax())
         st.html(
             f"<b>{head.capitalize()}</b>: the model says {widgets.chip(classes[best], 'info')} "
-            f"the header says {widgets.chip(widgets.show(it.labels.get(head)), 'plain')}"
-            + "".join(widgets.bar(classes[i], proba[i]) for i in np.argsort(-proba)[:6])
+            f"the header says {widgets.chip(widgets.show(it.labels.get(head)), 'plain')}" + widgets.bars(proba, classes)
         )
     with words:
         st.markdown(
@@ -144,11 +142,15 @@ def jury(run: runs.Run, it: Subject) -> None:
 
 def page(run: runs.Run) -> None:
     """Draw the page of one run."""
+    # What was drawn here before goes at once, not when the model has answered.
+    slot = st.empty()
     it = subject()
     if it is None:
         if not state.get(state.STUDY):
-            choose_subject(run)
+            with slot.container():
+                choose_subject(run)
         return
+    slot.empty()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{it.title}**", width="content")
         st.button("Another slice", icon=":material/arrow_back:", on_click=forget)

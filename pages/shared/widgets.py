@@ -64,6 +64,12 @@ def bar(label: str, value: float, hover: str = "") -> str:
     )
 
 
+def bars(proba, classes, least: float = 0.005) -> str:
+    """Return HTML of the likeliest classes, at most six, at least two."""
+    order = sorted(range(len(classes)), key=lambda at: -proba[at])[:6]
+    return "".join(bar(classes[at], proba[at]) for place, at in enumerate(order) if place < 2 or proba[at] >= least)
+
+
 def facts(pairs: dict[str, object]) -> str:
     """Return HTML of names and values; values that say nothing are left out."""
     rows = (

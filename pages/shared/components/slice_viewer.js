@@ -35,7 +35,7 @@ function build(parent, send) {
   view.centreInput = slider("Level", 0, 4095, (v) => { view.centre = v; });
   view.widthInput = slider("Window", 1, 4095, (v) => { view.width = v; });
   view.opacityInput = slider("Heat", 0, 1, (v) => { view.opacity = v; });
-  const reset = Object.assign(document.createElement("button"), { type: "button", textContent: "Reset window" });
+  const reset = Object.assign(document.createElement("button"), { type: "button", textContent: "Reset", title: "Set window and level back" });
   tools.append(reset);
   view.reset = () => { [view.centre, view.width] = view.meta.window; view.draw(); };
   reset.onclick = view.reset;

@@ -28,11 +28,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
       text.append(line);
     }
     button.append(picture, text);
-    if (tile.badge) {
-      const badge = document.createElement("span");
-      badge.className = `badge ${tile.tone || ""}`;
-      badge.textContent = tile.badge;
-      button.append(badge);
+    for (const [part, className] of [["badge", `badge ${tile.tone}`], ["corner", "corner"]]) {
+      if (!tile[part]) continue;
+      const mark = document.createElement("span");
+      mark.className = className;
+      mark.textContent = tile[part];
+      button.append(mark);
     }
     button.onclick = () => setTriggerValue("clicked", tile.key);
     fragment.append(button);

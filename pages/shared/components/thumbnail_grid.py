@@ -19,13 +19,14 @@ _SHEET_COLUMNS = 12
 
 @dataclass(frozen=True)
 class Tile:
-    """What stands on one thumbnail: two lines below it, and a badge whose tone is good, warn, bad or ''."""
+    """What stands on one thumbnail: two lines below it, a badge (tone: good, warn, bad or ''), and a corner's word."""
 
     key: str
     title: str
     note: str = ""
     badge: str = ""
     tone: str = ""
+    corner: str = ""
     hover: str = ""
 
 
