@@ -170,6 +170,11 @@ def open_study(study_id: str) -> Study:
     return Study(study_id, folder)
 
 
+def remove(study: Study) -> None:
+    """Delete what was dropped and what was made of it."""
+    shutil.rmtree(study.folder)
+
+
 def start(study: Study, model: str = "shipped") -> None:
     """Classify a study in a thread of this process; `Study.status` tells how far it is.
 

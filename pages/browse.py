@@ -105,11 +105,13 @@ def export(made) -> None:
         "The manifest **mri-images.json** lists every labelled slice in the form that the original project's notebooks "
         "read: `patient-id`, `image-name`, `perspective`, `sequence`, `perspective-sequence`, `labels`, `image-number`."
     )
-    st.download_button(
-        "Download mri-images.json", cached.manifest(made), "mri-images.json", "application/json",
-        icon=":material/download:", type="primary",
-    )  # fmt: skip
-    if st.button("Write it into the cohort's folder", icon=":material/save:"):
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download mri-images.json", cached.manifest(made), "mri-images.json", "application/json",
+            icon=":material/download:", type="primary",
+        )  # fmt: skip
+        write = st.button("Write it into the cohort's folder", icon=":material/save:")
+    if write:
         cohort.export_manifest(made, made.folder / "mri-images.json")
         st.success(f"Written as mri-images.json beside the table of cohort {made.name}.")
 

@@ -101,7 +101,7 @@ def dossier(row, samples: np.ndarray | None, classes: list[str]) -> None:
         slice_viewer(packed, window, key="error-viewer", letters=letters_of(facts), height_px=360)
     with words:
         proba = np.asarray(row["y_proba"])
-        st.html("".join(widgets.bar(classes[i], proba[i]) for i in np.argsort(-proba)[:6]))
+        st.html(widgets.bars(proba, classes))
         if samples is None:
             st.caption("This run keeps no Monte-Carlo samples, so there is no histogram to show.")
         else:

@@ -63,7 +63,7 @@ def choose_subject(run: runs.Run) -> None:
     uploader("explain")
 
 
-def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str, str]:
+def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str | None, str]:
     """Draw head, class, layer and method choice."""
     one, two, three, four = st.columns(4)
     card = run.card()
@@ -79,14 +79,16 @@ def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str, str]:
         help="Deeper layers know more and see coarser.",
     )  # fmt: skip
     method = four.selectbox("Method", list(METHODS), format_func=METHODS.get, key="x_method", bind="query-params")
-    return head, None if target == "predicted" else target, layer, method
+    # The usual layer under its other name, so that one map is not made twice.
+    return head, None if target == "predicted" else target, None if layer == card["cam_layer"] else layer, method
 
 
 def figure(run: runs.Run, it: Subject) -> None:
     """Draw the three pictures, what the model says, and the download."""
     with st.spinner("Asking the model"):
         head, target, layer, method = controls(run, it)
-        classes = run.card()["classes"][head]
+        card = run.card()
+        classes = card["classes"][head]
         proba = cached.predict(run, it)[head]
         heat, shown, _ = cached.explain(run, it, head, classes.index(target) if target else None, layer, method)
     window = images.default_window(it.pixels)
@@ -103,8 +105,8 @@ def figure(run: runs.Run, it: Subject) -> None:
         )
     with words:
         st.markdown(
-            f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer `{layer}`. "
-            "It says what the model used, not what is true, and it is coarse: one cell of the layer covers many pixels."
+            f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer "
+            f"`{layer or card['cam_layer']}`. It says what the model used, not what is true, and it is coarse: one cell of the layer covers many pixels."
         )
         answered = f"The model says {classes[best]}, {100 * proba[best]:.0f} %"
         title = f"{it.title} · {run.config.name} · {head}: {classes[shown]} · {METHODS[method]}"

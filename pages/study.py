@@ -76,9 +76,13 @@ def results(study: studies.Study) -> None:
         for name in ("series", "slices"):
             csv = cached.study_csv(study.id, name)
             st.download_button(f"Table of {name} (CSV)", csv, f"{name}.csv", "text/csv", icon=":material/download:")
-        if st.button("Another study", icon=":material/add:"):
-            state.put(**{state.STUDY: None, state.PAGE: None})
-            st.rerun()
+        another = st.button("Another study", icon=":material/add:")
+        delete = st.button("Delete it from the server", icon=":material/delete:")
+    if delete:
+        studies.remove(study)
+    if another or delete:
+        state.put(**{state.STUDY: None, state.PAGE: None})
+        st.rerun()
     widgets.rejected_table(rejected)
     if series.empty:
         widgets.empty("No slice was found", "None of the files could be read as an image; the list above says why.")

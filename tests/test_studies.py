@@ -83,6 +83,14 @@ def test_study_of_a_dead_server_is_interrupted(workspace):
     assert "server ended" in study.status["message"]
 
 
+def test_removed_study_leaves_nothing(workspace):
+    study = studies.create([("a", io.BytesIO(b"x"))])
+    studies.remove(study)
+    assert not list(get_settings().studies_dir.iterdir())
+    with pytest.raises(InputError):
+        studies.open_study(study.id)
+
+
 def test_public_table_shows_no_real_path():
     table = pd.DataFrame({"path": ["DOE^JANE/1"], "shown_path": ["P-1/1"], "plane": ["axial"]})
     assert studies.public(table).to_dict("records") == [{"path": "P-1/1", "plane": "axial"}]

@@ -16,9 +16,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const axis = element("tr", {}, element("th"), element("th"),
     element("th", { colSpan: n, className: "axis", textContent: "predicted" }));
   const body = element("tbody");
-  counts.forEach((row, i) => {
+  // A class that no slice truly has would be a row of noughts.
+  const shown = totals.flatMap((total, i) => (total ? [i] : []));
+  shown.forEach((i, place) => {
+    const row = counts[i];
     const tr = element("tr");
-    if (i === 0) tr.append(element("th", { rowSpan: n, className: "axis", textContent: "true" }));
+    if (place === 0) tr.append(element("th", { rowSpan: shown.length, className: "axis", textContent: "true" }));
     tr.append(element("th", { scope: "row", textContent: classes[i] }));
     row.forEach((count, j) => {
       const share = totals[i] ? count / totals[i] : 0;
