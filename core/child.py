@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -150,10 +151,8 @@ class Child:
         if self._process is None:
             return
         if self._process.poll() is None:
-            try:
+            with suppress(ProcessLookupError):  # it may end between the poll and the kill
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended between the poll and the kill
         self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()

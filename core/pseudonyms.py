@@ -19,10 +19,10 @@ from core.settings import Settings, get_settings
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 _PSEUDONYM = re.compile(r"P-[0-9a-f]{10}")
 #: Parts of names that are mostly no names; hiding them would blot out half of all folders.
-_GENERIC = frozenset(
-    "anon anonymous anonymized anonymised brain data deidentified dicom head mri patient phantom scan study subject test "
-    "unknown volunteer".split()
-)
+_GENERIC = frozenset((
+    "anon", "anonymous", "anonymized", "anonymised", "brain", "data", "deidentified", "dicom", "head", "mri", "patient",
+    "phantom", "scan", "study", "subject", "test", "unknown", "volunteer",
+))  # fmt: skip
 #: Words of one identity that stand side by side in a path; more than a name or an identifier has.
 _LONGEST = 8
 

@@ -26,8 +26,8 @@ _PLANE_ALIASES = {
 _SEQUENCE_ALIASES = {
     "t1km": "T1CE", "t1ce": "T1CE", "t1c": "T1CE", "t1c+": "T1CE", "t1+c": "T1CE", "t1gd": "T1CE", "t1post": "T1CE",
     "t1w": "T1", "t1wi": "T1", "t1n": "T1", "t2w": "T2", "t2f": "FLAIR", "t2flair": "FLAIR", "flr": "FLAIR",
-    "fmri": "BOLD", "pdw": "PD", "t2*": "T2STAR", "dti": "DWI", "misc": "OTHER", "tof": "MRA", "dsc": "PWI", "dce": "PWI",
-    "scout": "LOCALIZER", "fieldmapping": "FIELDMAP",
+    "fmri": "BOLD", "pdw": "PD", "t2*": "T2STAR", "dti": "DWI", "misc": "OTHER", "tof": "MRA", "dsc": "PWI",
+    "dce": "PWI", "scout": "LOCALIZER", "fieldmapping": "FIELDMAP",
 }  # fmt: skip
 
 _SEED_PLANES = {"axial": "AX", "coronal": "COR", "sagittal": "SAG"}

@@ -106,7 +106,8 @@ def figure(run: runs.Run, it: Subject) -> None:
     with words:
         st.markdown(
             f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer "
-            f"`{layer or card['cam_layer']}`. It says what the model used, not what is true, and it is coarse: one cell of the layer covers many pixels."
+            f"`{layer or card['cam_layer']}`. It says what the model used, not what is true, and it is "
+            "coarse: one cell of the layer covers many pixels."
         )
         answered = f"The model says {classes[best]}, {100 * proba[best]:.0f} %"
         title = f"{it.title} · {run.config.name} · {head}: {classes[shown]} · {METHODS[method]}"
