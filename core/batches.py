@@ -130,8 +130,7 @@ def model_inputs(
                     f"{row['shown_path']} was indexed but cannot be read now: {error} Index the cohort again."
                 ) from error
             spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
-            known = not pd.isna(spacing[0]) and not pd.isna(spacing[1])
-            answer[place] = images.to_model_input(pixels, spacing if known else None, size)[0]
+            answer[place] = images.to_model_input(pixels, spacing, size)[0]
         return answer
 
     if not records:
@@ -201,7 +200,7 @@ def balanced_weights(y: np.ndarray, n_classes: int) -> np.ndarray:
 
     Examples
     --------
-    >>> balanced_weights(np.array([0, 0, 0, 1, -1]), 2).round(2).tolist()
+    >>> balanced_weights(np.array([0, 0, 0, 1, -1]), 2).astype(float).round(2).tolist()
     [0.67, 0.67, 0.67, 2.0, 0.0]
     """
     known = y >= 0

@@ -46,6 +46,8 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
     BundleError
         When the card lacks a required field.
     """
+    import keras
+
     from core.models.backbones import FEATURES, cam_layer, encoder_of
 
     missing = [field for field in _REQUIRED if not card.get(field)]
@@ -54,7 +56,8 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"part-{os.getpid()}.keras"
     try:
-        model.save(partial)
+        # A model of the same layers that was never compiled: what the optimiser remembers is three times the weights.
+        keras.Model(model.input, model.output, name=model.name).save(partial)
         digest = sha256(partial)
         partial.replace(folder / MODEL_FILE)
     finally:

@@ -5,11 +5,9 @@ No pixels are held: a header is asked of the sandbox, becomes one row, and is fo
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from threading import local
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,7 @@ from core.errors import CohortError, InputError, UnreadableFile
 from core.label_log import LOG_NAME
 from core.labels import label_header, seed_name
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
-from core.sandbox import Sandbox
+from core.sandbox import Sandbox, Sandboxes
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, typed
 from core.splits import patient_split
@@ -146,30 +144,16 @@ def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], 
 def _parse(
     relatives: list[str], found: dict[str, Path], workers: int
 ) -> Iterator[tuple[str, list[dict] | UnreadableFile]]:
-    """Parse files in sandboxes, one a thread, and give the answers in order."""
-    mine, sandboxes = local(), []
+    """Parse files in sandboxes and give the answers in order."""
 
-    def parse(relative: str) -> tuple[str, list[dict] | UnreadableFile]:
-        if not hasattr(mine, "sandbox"):
-            mine.sandbox = Sandbox()
-            sandboxes.append(mine.sandbox)
+    def parse(sandbox: Sandbox, relative: str) -> tuple[str, list[dict] | UnreadableFile]:
         try:
-            return relative, mine.sandbox.parse(found[relative])
+            return relative, sandbox.parse(found[relative])
         except UnreadableFile as error:
             return relative, error
 
-    try:
-        if workers <= 1:
-            yield from map(parse, relatives)
-            return
-        with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-            # Batches, because the pool would otherwise hold all answers that are not asked for yet.
-            size = 64 * workers
-            for start in range(0, len(relatives), size):
-                yield from pool.map(parse, relatives[start : start + size])
-    finally:
-        for sandbox in sandboxes:
-            sandbox.close()
+    with Sandboxes(workers) as sandboxes:
+        yield from sandboxes.map(parse, relatives)
 
 
 def _row(header: dict, facts: dict, words: dict[str, str]) -> dict:

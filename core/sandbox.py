@@ -8,15 +8,18 @@ import math
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, ChildTimeout, UnreadableFile
 from core.settings import get_settings
+
+_T, _R = TypeVar("_T"), TypeVar("_R")
 
 #: Seconds after the time limit at which a child ends itself, should nobody be left to end it.
 _GRACE_S = 2
@@ -127,6 +130,43 @@ class Sandbox:
             if getattr(error, "kind", "") == "MemoryError":
                 raise UnreadableFile("Reading it takes more memory than is allowed.") from None
             raise UnreadableFile(str(error)) from None
+
+
+class Sandboxes:
+    """Several sandboxes side by side, one a thread; use it in a ``with``, which ends their children.
+
+    Parameters
+    ----------
+    workers : int
+        At least 1.
+    """
+
+    def __init__(self, workers: int):
+        self._workers = max(1, workers)
+        self._mine, self._all = threading.local(), []
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="sandbox")
+
+    def map(self, do: Callable[[Sandbox, _T], _R], items: Sequence[_T]) -> Iterator[_R]:
+        """Give ``do(sandbox, item)`` for each item, in order."""
+
+        def one(item: _T) -> _R:
+            if not hasattr(self._mine, "sandbox"):
+                self._mine.sandbox = Sandbox()
+                self._all.append(self._mine.sandbox)
+            return do(self._mine.sandbox, item)
+
+        # Batches, because the pool would otherwise hold all answers that are not asked for yet.
+        size = 64 * self._workers
+        for start in range(0, len(items), size):
+            yield from self._pool.map(one, items[start : start + size])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for sandbox in self._all:
+            sandbox.close()
 
 
 _only: list[Sandbox] = []

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +61,7 @@ class Study:
 
     @property
     def status(self) -> dict:
-        """``state`` (saved, running, done, failed, interrupted), ``done``, ``total``, ``message``, ``started``."""
+        """``state`` (saved, running, done, failed, interrupted), ``message``, and how far the present phase is."""
         status = json.loads((self.folder / "study.json").read_text("utf-8"))
         if status["state"] == "running" and status["pid"] != os.getpid() and not _alive(status["pid"]):
             status.update(state="interrupted", message="The server ended while this study was being read.")
@@ -180,23 +180,30 @@ def start(study: Study, model: str = "shipped") -> None:
 
     Parsing and prediction happen in child processes, so the thread only waits.
     """
-    _write_status(study, state="running", model=model, done=0, total=0, started=time.time(), message="")
+    _write_status(study, state="running", model=model, done=0, total=0, phase_started=time.time(), message="Starting")
     threading.Thread(target=_run, args=(study, model), name=f"study-{study.id}", daemon=True).start()
 
 
 def _run(study: Study, model: str) -> None:
-    last = 0.0
+    def follow(message: str) -> Callable[[int, int], None]:
+        _write_status(study, done=0, total=0, phase_started=time.time(), message=message)
+        last = 0.0
 
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2 or done == total:
-            last = time.monotonic()
-            _write_status(study, done=done, total=total)
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.2 or done == total:
+                last = time.monotonic()
+                _write_status(study, done=done, total=total)
 
+        return report
+
+    cores = os.cpu_count() or 1
     state, message = "failed", "A bug ended it; the server's log says more. Please report it."
     try:
-        facts = cohort.scan(study.files, "study", source="upload")
-        slices, series, rejected = classify.classify(study.files, model=model, report=report)
+        report = follow("Reading the headers of files")
+        facts = cohort.scan(study.files, "study", source="upload", workers=cores, report=report)
+        report = follow("Asking the model about slices")
+        slices, series, rejected = classify.classify(facts, model=model, workers=cores, report=report)
         slices, series = with_facts(slices, series, facts.table)
         rejected = _all_rejected(rejected, study.status["refused"], facts)
         _draw(study, slices, series)

@@ -96,9 +96,8 @@ def _name(key: str) -> str:
 
 def _read(cohort: Cohort, record: dict, size: int) -> np.ndarray | None:
     spacing = (record["pixel_spacing_row_mm"], record["pixel_spacing_column_mm"])
-    known = not (pd.isna(spacing[0]) or pd.isna(spacing[1]))
     try:
-        return get_sandbox().thumbnail(cohort.root / record["path"], record["frame"], size, spacing if known else None)
+        return get_sandbox().thumbnail(cohort.root / record["path"], record["frame"], size, spacing)
     except UnreadableFile:
         return None
 

@@ -176,7 +176,8 @@ def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, 
 
 
 def _write_split(table: pd.DataFrame, run_dir: Path) -> str:
-    part = table[[*SPLIT_COLUMNS, "split"]]
+    # A real path may name a patient, and run folders are handed on.
+    part = table.assign(path=table["shown_path"])[[*SPLIT_COLUMNS, "split"]]
     with replaced(run_dir / "split.parquet") as fresh:
         part.to_parquet(fresh, index=False)
     lines = sorted(f"{row.SOPInstanceUID}:{row.frame} {row.split}" for row in part.itertuples())
@@ -220,8 +221,8 @@ def _write_references(
         # First the best slice of each patient, then each patient's second best, and so on.
         rank = pd.Series(data.patient[rows][nearest]).groupby(data.patient[rows][nearest]).cumcount().to_numpy()
         chosen += nearest[np.argsort(rank, kind="stable")][: config.jury_size].tolist()
-    columns = [*SPLIT_COLUMNS, "shown_path"]
-    references = table.iloc[rows[chosen]][columns].reset_index(drop=True)
+    part = table.iloc[rows[chosen]].reset_index(drop=True)
+    references = part.assign(path=part["shown_path"])[SPLIT_COLUMNS]
     references["cohort"] = config.cohort
     references["label"] = [names[number] for number in data.y[head][rows[chosen]]]
     references["embedding"] = [embeddings[row].astype(np.float32).tolist() for row in chosen]

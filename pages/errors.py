@@ -23,7 +23,7 @@ widgets.header("Errors", "Where a model is wrong, whether it knew, and the very 
 
 
 def choose(table) -> tuple:
-    """Draw head and split choice and return the predictions they leave."""
+    """Draw head and split choice; return both, and which of the head's predictions they leave."""
     heads = list(dict.fromkeys(table["head"]))
     parts = [part for part in ("test", "validation", "train") if (table["split"] == part).any()]
     left, right, _ = st.columns([1, 1.2, 2])
@@ -35,7 +35,9 @@ def choose(table) -> tuple:
         "Slices of", parts, default=parts[0], key="of_split", bind="query-params", required=True, on_change=close,
         help="Patients of the test part were never used in training.",
     )  # fmt: skip
-    return head, part, table[(table["head"] == head) & (table["split"] == part)]
+    rows = table[table["head"] == head]
+    # A slice of which nobody knows the truth was answered, but is neither right nor wrong.
+    return head, part, rows, ((rows["split"] == part) & rows["y_true"].notna()).to_numpy()
 
 
 def close() -> None:
@@ -137,13 +139,14 @@ def risk(table, samples: np.ndarray | None) -> None:
 def page(run: runs.Run) -> None:
     """Draw the page of one run."""
     table = cached.predictions(run)
-    head, part, rows = choose(table)
+    head, part, rows, kept = choose(table)
+    rows = rows[kept]
     names = run.card()["classes"][head]
     seen = set(rows["y_true"]) | set(rows["y_pred"])
     classes = [name for name in names if name in seen]
     samples = cached.mc_samples(run, head)
     if samples is not None:
-        samples = samples[(table[table["head"] == head]["split"] == part).to_numpy()]
+        samples = samples[kept]
     matrix = evaluation.confusion(rows["y_true"], rows["y_pred"], classes)
     widgets.metrics(
         {

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from core import cohort, cohort_scan
+from core import cohort
 from core.errors import CohortError, InputError
 from core.pseudonyms import pseudonym
+from core.sandbox import Sandbox
 from core.slice_table import COLUMNS, replaced, typed
 
 PATIENT, NAME = "HOSP-48151", "Lovelace^Adalina"
@@ -60,14 +61,13 @@ def folder(tmp_path, workspace):
 @pytest.fixture
 def parsed(monkeypatch):
     """Count what the sandbox is asked to parse."""
-    asked, real = [], cohort_scan.Sandbox
+    asked, real = [], Sandbox.parse
 
-    class Counting(real):
-        def parse(self, path, *args, **keywords):
-            asked.append(path.name)
-            return super().parse(path, *args, **keywords)
+    def counting(self, path):
+        asked.append(path.name)
+        return real(self, path)
 
-    monkeypatch.setattr(cohort_scan, "Sandbox", Counting)
+    monkeypatch.setattr(Sandbox, "parse", counting)
     return asked
 
 

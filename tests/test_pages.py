@@ -60,6 +60,16 @@ def write_run(made: cohort.Cohort, run_id: str, kind: str, with_samples: bool) -
     run.update(state="done", progress=1.0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_tensorflow():
+    """Make every import of TensorFlow or Keras an error, also where another test file has imported it before."""
+    heavy = ("tensorflow", "keras", "tf_keras_vis", "core.fitting", "core.models", "core.backend_tensorflow")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in {*heavy, *(name for name in sys.modules if name.startswith(heavy))}:
+            patch.setitem(sys.modules, name, None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory, make_dataset):
     """A workspace with a cohort of 5 patients, two finished runs and a failed one."""
@@ -237,9 +247,8 @@ def test_explain_names_an_unknown_slice(small):
     assert "has no slice '9.9.9:0'" in app.error[0].value
 
 
-def answer(path, model="shipped", report=None):
+def answer(made, model="shipped", workers=1, report=None):
     """Answers like `core.classify.classify`, without a model: T1 everywhere."""
-    made = cohort.scan(path, "study")
     table = made.table
     verdict = np.where(table["sequence"] == "T1", "agree", "disagree")
     slices = table[["path", "frame", "SeriesInstanceUID"]].assign(
@@ -275,7 +284,7 @@ def test_study_is_read_and_shown(small, monkeypatch):
 def test_failed_study_says_why(small, monkeypatch):
     from core.errors import BundleError
 
-    def refuse(path, model="shipped", report=None):
+    def refuse(made, model="shipped", workers=1, report=None):
         raise BundleError("There is no model.")
 
     monkeypatch.setattr("core.classify.classify", refuse)
@@ -298,8 +307,3 @@ def test_study_table_is_one_row_a_series():
     joined, rows = studies.with_facts(slices, series, table)
     assert rows["title"].tolist() == ["y", "y"]
     assert joined.iloc[rows["middle"]]["path"].tolist() == ["d", "c"]
-
-
-def test_pages_never_import_tensorflow(small):
-    """Runs last in this file: whatever the pages above imported is there."""
-    assert not {"tensorflow", "keras", "tf_keras_vis"} & set(sys.modules)

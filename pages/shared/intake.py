@@ -55,7 +55,6 @@ def follow(study: studies.Study) -> None:
         st.rerun()
     done, total = status["done"], status["total"]
     share = done / total if total else 0.0
-    spent = time.time() - status["started"]
+    spent = time.time() - status["phase_started"]
     left = f" · about {spent / share * (1 - share):.0f} s left" if share > 0.05 else ""
-    text = f"{done} of {total} files{left}" if total else "Looking at the files, and waking the model"
-    st.progress(share, text=text)
+    st.progress(share, text=f"{status['message']}: {done:,} of {total:,}{left}" if total else status["message"])

@@ -1,0 +1,299 @@
+"""What a trained model is worth: predictions, samples and scores of a run, computed once and kept in its folder.
+
+Written are ``predictions.parquet`` (one row a slice and head, head after head, each in the order of ``split.parquet``),
+``mc_samples.npz`` (head to (slices, T, classes)) and ``embeddings.npy`` (slices, d) in that same order, and
+``scores.json``; the bundle's card gets temperature, thresholds and scores, and a Siamese run its jury.
+
+Also a command: ``python -m core.evaluation shipped COHORT`` makes the shipped model a finished run.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core import batches, bundle, calibration, cohort, inference, runs, thumbnails
+from core.config import RunConfig
+from core.errors import CohortError, CoreError
+from core.explanations.jury import Jury, unit
+from core.runs import Run
+from core.settings import ASSETS_DIR, get_settings
+from core.slice_table import Cohort, replaced, slice_key
+from core.splits import SPLITS
+
+Report = Callable[[float, str], None]
+
+#: Side in pixels of a jury's pictures.
+_PICTURE = 96
+_COLUMNS = ["path", "frame", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "split"]
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often each class was taken for each.
+
+    Attributes
+    ----------
+    classes : tuple of str
+    counts : ndarray of int, shape (classes, classes)
+        Rows are the truth, columns the prediction.
+    """
+
+    classes: tuple[str, ...]
+    counts: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; NaN without any."""
+        return float(np.trace(self.counts) / self.counts.sum()) if self.counts.sum() else float("nan")
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the classes that occur of the share that was named rightly; NaN without any."""
+        total = self.counts.sum(axis=1)
+        present = total > 0
+        return float((np.diag(self.counts)[present] / total[present]).mean()) if present.any() else float("nan")
+
+    @property
+    def majority(self) -> float:
+        """Accuracy of always naming the commonest class; NaN without slices."""
+        return float(self.counts.sum(axis=1).max() / self.counts.sum()) if self.counts.sum() else float("nan")
+
+
+def confusion(y_true: Sequence[str], y_pred: Sequence[str], classes: Sequence[str]) -> ConfusionMatrix:
+    """Count how often each class was taken for each.
+
+    Parameters
+    ----------
+    y_true, y_pred : sequence of str, length n
+        Words among `classes`.
+    classes : sequence of str
+
+    Returns
+    -------
+    ConfusionMatrix
+
+    Examples
+    --------
+    >>> matrix = confusion(["T1", "T1", "T2"], ["T1", "T2", "T2"], ["T1", "T2"])
+    >>> matrix.counts.tolist(), round(matrix.accuracy, 2), matrix.balanced_accuracy
+    ([[1, 1], [0, 1]], 0.67, 0.75)
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, ([numbers[word] for word in y_true], [numbers[word] for word in y_pred]), 1)
+    return ConfusionMatrix(tuple(classes), counts)
+
+
+def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> dict[str, Any]:
+    """Judge a run on every slice of its split; loads Keras.
+
+    Parameters
+    ----------
+    run : Run
+        With a trained bundle and a ``split.parquet``.
+    report : callable, optional
+        Called with (share done from 0 to 1, message).
+    calibrate : bool
+        Whether temperature and thresholds are fitted on the validation slices; else the card's are kept.
+
+    Returns
+    -------
+    dict
+        What ``scores.json`` holds: ``accuracy`` (mean over heads on the part named by ``split``), and by head and
+        part accuracy, balanced_accuracy, majority, ece, slices, patients and by_class.
+
+    Raises
+    ------
+    RunError
+        When the run has no model or no split.
+    CohortError
+        When its cohort is gone, changed, or cannot be read.
+    """
+    report = report or (lambda share, message: None)
+    card, config = run.card(), run.config
+    made = cohort.read(config.cohort)
+    rows = _rows(made, run)
+    images = batches.model_inputs(
+        made, rows, card["input_shape"][0], lambda done, total: report(0.5 * done / total, "Reading slices")
+    )
+    if card["kind"] == "siamese":
+        report(0.5, "Calling the jury")
+        _call_jury(run, made, card)
+    report(0.5, "Asking the model")
+    raw, features, embeddings = inference.forward(run.bundle, images)
+    y = batches.targets(rows, card["classes"])
+    if calibrate:
+        card = _calibrate(run, raw, y, (rows["split"] == "validation").to_numpy())
+    proba = {head: calibration.apply_temperature(p, card["temperature"][head]) for head, p in raw.items()}
+    report(0.75, "Drawing Monte-Carlo samples")
+    samples = inference.mc_samples_local(run.bundle, features, config.mc_samples, config.random_state, True)
+    report(0.9, "Writing the evaluation")
+    table = _predictions(rows, proba, y, card["classes"], config.cohort)
+    scores = _scores(table, card["classes"])
+    with replaced(run.folder / "embeddings.npy") as fresh, fresh.open("wb") as file:
+        np.save(file, embeddings)
+    with replaced(run.folder / "mc_samples.npz") as fresh, fresh.open("wb") as file:
+        # Half precision is a thousandth off at most, far below what passes differ by.
+        np.savez_compressed(file, **{head: drawn.astype(np.float16) for head, drawn in samples.items()})
+    with replaced(run.folder / "predictions.parquet") as fresh:
+        table.to_parquet(fresh, index=False)
+    with replaced(run.folder / "scores.json") as fresh:
+        fresh.write_text(json.dumps(scores, indent=2), encoding="utf-8")
+    if calibrate:
+        bundle.update_card(run.bundle, scores={config.cohort: scores["heads"]})
+    report(1.0, "Evaluated")
+    return scores
+
+
+def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
+    """Make the shipped model a finished run, judged on a cohort of which it has seen nobody; loads Keras.
+
+    Parameters
+    ----------
+    cohort_name : str
+        Made by `core.demo`: its people are others than those that the weights were made from.
+    report : callable, optional
+        As for `evaluate`.
+
+    Returns
+    -------
+    Run
+        Its id is `core.runs.SHIPPED`; an older one is replaced.
+    """
+    made = cohort.read(cohort_name)
+    source = ASSETS_DIR / "weights"
+    card = bundle.read_card(source)
+    folder = get_settings().runs_dir / runs.SHIPPED
+    shutil.rmtree(folder, ignore_errors=True)
+    config = RunConfig(
+        name="shipped model", kind=card["kind"], cohort=cohort_name, backbone=card["backbone"],
+        image_size=card["input_shape"][0], mc_samples=card["mc_samples"],
+    )  # fmt: skip
+    run = runs.create_run(config, runs.SHIPPED, state="running", pid=os.getpid(), message="Judging the shipped model")
+    shutil.copytree(source, run.bundle)
+    words = pd.DataFrame({head: batches.label_values(made.table, head) for head in config.heads})
+    known = words.isin({name for names in card["classes"].values() for name in names}).any(axis=1)
+    part = made.table[known].assign(split="test")
+    part.assign(path=part["shown_path"])[_COLUMNS].to_parquet(run.folder / "split.parquet", index=False)
+    try:
+        evaluate(run, report, calibrate=False)
+    except CoreError as error:
+        run.update(state="failed", message=str(error))
+        raise
+    run.update(state="done", progress=1.0, message=f"Judged on {len(part)} slices of the cohort {cohort_name}")
+    return run
+
+
+def _rows(made: Cohort, run: Run) -> pd.DataFrame:
+    """Rows of the cohort's table, in the order of the run's split and with it."""
+    split = run.split()[["SOPInstanceUID", "frame", "split"]]
+    table = made.table.drop(columns="split")
+    rows = split.merge(table, on=["SOPInstanceUID", "frame"], how="left", validate="1:1")
+    gone = int(rows["path"].isna().sum())
+    if gone:
+        raise CohortError(
+            f"{gone} of the {len(rows)} slices of run {run.id} are no longer in cohort {made.name}. Index the folder "
+            "that it was made from again, or train anew."
+        )
+    return rows
+
+
+def _call_jury(run: Run, made: Cohort, card: dict[str, Any]) -> None:
+    """Write the references that training chose into the bundle, with their pictures."""
+    references = pd.read_parquet(run.folder / "references.parquet")
+    table = made.table.drop(columns="split")
+    rows = references[["SOPInstanceUID", "frame"]].merge(table, on=["SOPInstanceUID", "frame"], how="left")
+    ((_, classes),) = card["classes"].items()
+    Jury(
+        classes=tuple(classes),
+        labels=tuple(references["label"]),
+        patients=tuple(references["PatientID"]),
+        keys=tuple(slice_key(row) for row in references.to_dict("records")),
+        embeddings=unit(np.stack(references["embedding"].to_list())).astype(np.float32),
+        pictures=thumbnails.sprites(made, rows, _PICTURE),
+    ).save(run.bundle)
+
+
+def _calibrate(run: Run, raw: dict[str, np.ndarray], y: dict[str, np.ndarray], validation: np.ndarray) -> dict:
+    temperature, unsure_below = {}, {}
+    for head, proba in raw.items():
+        known = validation & (y[head] >= 0)
+        temperature[head] = calibration.fit_temperature(proba[known], y[head][known])
+        calm = calibration.apply_temperature(proba[known], temperature[head])
+        unsure_below[head] = calibration.fit_threshold(calm, y[head][known])
+    return bundle.update_card(run.bundle, temperature=temperature, unsure_below=unsure_below)
+
+
+def _predictions(
+    rows: pd.DataFrame, proba: dict[str, np.ndarray], y: dict[str, np.ndarray], classes: dict[str, list[str]], name: str
+) -> pd.DataFrame:
+    shown = rows.assign(path=rows["shown_path"])[_COLUMNS]
+    parts = []
+    for head, names in classes.items():
+        parts.append(
+            shown.assign(
+                cohort=name,
+                head=head,
+                y_true=pd.array([names[number] if number >= 0 else None for number in y[head]], dtype="str"),
+                y_pred=pd.array([names[number] for number in proba[head].argmax(axis=1)], dtype="str"),
+                y_proba=list(proba[head]),
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scores(table: pd.DataFrame, classes: dict[str, list[str]]) -> dict[str, Any]:
+    known = table[table["y_true"].notna()]
+    heads: dict[str, dict[str, Any]] = {}
+    for head, names in classes.items():
+        heads[head] = {}
+        for split in SPLITS:
+            part = known[(known["head"] == head) & (known["split"] == split)]
+            if part.empty:
+                continue
+            matrix = confusion(part["y_true"], part["y_pred"], names)
+            total = matrix.counts.sum(axis=1)
+            heads[head][split] = {
+                "accuracy": matrix.accuracy,
+                "balanced_accuracy": matrix.balanced_accuracy,
+                "majority": matrix.majority,
+                "ece": calibration.ece(
+                    np.stack(part["y_proba"].to_list()), np.array([names.index(word) for word in part["y_true"]])
+                ),
+                "slices": len(part),
+                "patients": int(part["PatientID"].nunique()),
+                "by_class": {
+                    name: float(right / n)
+                    for name, right, n in zip(names, np.diag(matrix.counts), total, strict=True)
+                    if n
+                },
+            }
+    judged = next((split for split in reversed(SPLITS) if all(split in parts for parts in heads.values())), None)
+    accuracy = float(np.mean([parts[judged]["accuracy"] for parts in heads.values()])) if judged else None
+    return {"accuracy": accuracy, "split": judged, "heads": heads}
+
+
+def main() -> int:
+    """Evaluate the shipped model; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m core.evaluation", description=__doc__.splitlines()[0])
+    parser.add_argument("run", choices=[runs.SHIPPED])
+    parser.add_argument("cohort")
+    options = parser.parse_args()
+    try:
+        evaluate_shipped(options.cohort)
+    except CoreError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
