@@ -45,6 +45,7 @@ def choose_subject(run: runs.Run) -> None:
     st.caption("Test slices, wrong answers first. Any slice on Study, Browse or Errors also leads here.")
     rows = cached.predictions(run)
     rows = rows[rows["split"] == "test"] if (rows["split"] == "test").any() else rows
+    rows = rows[rows["y_true"].notna()]
     wrong = rows["y_true"] != rows["y_pred"]
     rows = rows.assign(wrong=wrong).sort_values(["wrong", "p"], ascending=False).drop_duplicates("key").head(24)
     tiles = [

@@ -1,0 +1,315 @@
+"""The command line: ``python -m core COMMAND``, the same functions as the pages.
+
+Exit status 0, or 2 with one line on standard error that says what is wrong and what to do; 130 when interrupted.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from core.config import BACKBONES, KINDS, LABELS, RunConfig
+from core.errors import CoreError, InputError
+from core.vocabulary import NOT_FOR_CLINICAL_USE
+
+#: Options of ``train`` that stand for a field of `RunConfig`, beside the words that have choices.
+_TRAIN_NUMBERS = {
+    "image_size": int, "epochs": int, "fine_tune_epochs": int, "batch_size": int, "learning_rate": float,
+    "dropout": float, "augment_views": int, "mc_samples": int, "jury_size": int, "random_state": int,
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all else here does."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}. `{self.prog} --help` lists what there is.")
+
+
+class _Progress:
+    """One line on standard error that is written over; on something that is no terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        self._live, self._last, self._width = sys.stderr.isatty(), 0.0, 0
+
+    def __call__(self, share: float, message: str) -> None:
+        now = time.monotonic()
+        if now - self._last < (0.1 if self._live else 5.0) and share < 1:
+            return
+        self._last = now
+        text = f"{100 * share:3.0f} %  {message}"
+        end = "\r" if self._live and share < 1 else "\n"
+        print(text.ljust(self._width if self._live else 0), end=end, file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def counted(self, what: str) -> Callable[[int, int], None]:
+        """Return a ``report(done, total)`` that says `what` is counted."""
+        return lambda done, total: self(done / total if total else 1.0, f"{what}: {done} of {total}")
+
+
+def demo(options: argparse.Namespace, progress: _Progress) -> None:
+    """Make the phantom cohort, the example study and the shipped model's evaluation; or only DICOM files, elsewhere."""
+    from core import demo
+
+    if options.out:
+        patients = demo.PATIENTS if options.patients is None else options.patients
+        n = demo.write_files(options.out, patients, demo.SEED if options.seed is None else options.seed, progress)
+        print(f"{n} phantom series in {options.out}; labels.csv there says what each shows. {NOT_FOR_CLINICAL_USE}")
+        return
+    if options.quiet_if_ready and demo.ready():
+        return
+    demo.ensure_ready(progress, options.patients, options.seed)
+    print("The phantom cohort, an example study and the shipped model are ready: make app, or streamlit run app.py")
+
+
+def index(options: argparse.Namespace, progress: _Progress) -> None:
+    """Index a folder or a file as a cohort of the workspace; write its table or manifest where asked."""
+    from core import cohort
+
+    name = options.name or _cohort_name(options.path)
+    previous = cohort.read(name) if name in cohort.list_cohorts() else None
+    if previous is not None and previous.root.resolve() != _root(options.path):
+        raise InputError(f"There is a cohort {name!r} of another folder already. Give this one another --name.")
+    made = cohort.scan(
+        options.path, name, workers=options.workers, report=progress.counted("Reading headers"), previous=previous
+    )
+    made = cohort.write(made)
+    if options.out:
+        cohort.write_table(made.table, options.out)
+    if options.manifest:
+        cohort.export_manifest(made, options.manifest)
+    labelled = made.table[["plane", "sequence"]].notna().sum()
+    print(
+        f"Cohort {name}: {made.n_files} files in, {made.table['path'].nunique()} with {len(made.table)} slices, "
+        f"{len(made.rejected)} rejected. Plane known for {labelled['plane']}, sequence for {labelled['sequence']}."
+    )
+    _print_rejected(made.rejected)
+
+
+def _root(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent).resolve()
+
+
+def _cohort_name(path: Path) -> str:
+    """A name that cannot be a patient's: only the generic word and a mark of the place."""
+    from core.pseudonyms import digest
+
+    return f"folder-{digest(str(path.resolve())).hex()[:6]}"
+
+
+def _print_rejected(rejected) -> None:
+    for reason, paths in rejected.groupby("reason", sort=False)["shown_path"]:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        print(f"  rejected: {paths.iloc[0]}{more}: {reason}")
+
+
+def classify(options: argparse.Namespace, progress: _Progress) -> None:
+    """Label every slice and series from its pixels, and compare with the headers."""
+    from core import cohort
+    from core.classify import classify
+
+    made = cohort.scan(options.path, "classified", workers=options.workers, report=progress.counted("Reading headers"))
+    slices, series, rejected = classify(
+        made, options.model, options.workers, progress.counted("Asking the model about slices")
+    )
+    shown = dict(zip(made.table["path"], made.table["shown_path"], strict=True))
+    slices["path"] = slices["path"].map(shown)
+    numbers = ["plane_p", "sequence_p", "t1_family_p", "entropy"]
+    slices[numbers] = slices[numbers].round(4)
+    series[numbers[:3]] = series[numbers[:3]].round(4)
+    cohort.write_table(slices, options.out)
+    if options.series_out:
+        cohort.write_table(series, options.series_out)
+    print(f"{len(slices)} slices of {len(series)} series in {options.out}; {len(rejected)} files rejected.")
+    _print_rejected(rejected)
+    print(NOT_FOR_CLINICAL_USE)
+
+
+def train(options: argparse.Namespace, progress: _Progress) -> None:
+    """Queue a training and follow it to its end."""
+    from core import jobs, runs
+
+    config = _config(options)
+    run = jobs.submit(config)
+    print(f"Run {run.id} is queued.", flush=True)
+    if options.no_wait:
+        return
+    try:
+        while (status := run.status)["state"] in runs.ACTIVE:
+            progress(min(status["progress"], 0.99), status["message"])
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        if run.status["state"] in runs.ACTIVE:
+            jobs.cancel(run.id)
+        raise
+    if status["state"] != "done":
+        raise InputError(f"Run {run.id} is {status['state']}: {status['message']}")
+    print(f"{status['message']}.")
+    _print_scores(run)
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    names = {field.name for field in fields(RunConfig)}
+    given = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    if options.config:
+        return replace(RunConfig.from_json(options.config), **given)
+    if not options.kind:
+        raise InputError("Say what to train: a CONFIG.json, or --kind with --label and --cohort.")
+    kind, label = options.kind, "" if options.kind == "dual" else f" {options.label or RunConfig.label}"
+    backbone = options.backbone or RunConfig.backbone
+    usual = {"cohort": "phantom", "weights": "slicescope" if backbone == "slicescope" else "imagenet"}
+    return RunConfig(**{"name": f"{kind}{label}", **usual, **given})
+
+
+def _print_scores(run) -> None:
+    for head, parts in run.scores().get("heads", {}).items():
+        for part, score in parts.items():
+            print(
+                f"  {head}, {part}: accuracy {score['accuracy']:.3f} (majority class {score['majority']:.3f}) over "
+                f"{score['slices']} slices of {score['patients']} patients"
+            )
+
+
+def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
+    """Judge a finished run anew, on the labels as they are now."""
+    from core import evaluation, runs
+
+    run = runs.read_run(options.run)
+    evaluation.evaluate(run, progress, calibrate=run.id != runs.SHIPPED)
+    print(f"Run {run.id} is evaluated.")
+    _print_scores(run)
+
+
+def explain(options: argparse.Namespace, progress: _Progress) -> None:
+    """Draw image, overlay and heatmap of one slice."""
+    from core import bundle, cohort, figures, images, inference
+    from core.classify import bundle_of
+    from core.sandbox import get_sandbox
+
+    if options.out.suffix.lower() != ".png":
+        raise InputError(f"The figure is written as .png; received {options.out.name!r}. Change the suffix.")
+    folder = bundle_of(options.run)
+    card = bundle.read_card(folder)
+    head = options.head or list(card["classes"])[-1]
+    classes = card["classes"].get(head, [])
+    if options.target and options.target not in classes:
+        raise InputError(f"--class must be one of {', '.join(classes)}. Received: {options.target!r}.")
+    table = cohort.scan(options.path, "explained", report=progress.counted("Reading headers")).table
+    if table.empty:
+        raise InputError(f"{options.path.name} holds no slice that can be read. `python -m core index` says why.")
+    first = table[table["SeriesInstanceUID"] == table["SeriesInstanceUID"].iloc[0]].sort_values("image_number")
+    if options.slice is not None and not 1 <= options.slice <= len(first):
+        raise InputError(f"The first series there has slices 1 to {len(first)}. Received: --slice {options.slice}.")
+    row = first.iloc[len(first) // 2 if options.slice is None else options.slice - 1]
+    pixels = get_sandbox().pixels(_root(options.path) / row["path"], int(row["frame"]))
+    spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
+    image, geometry = images.to_model_input(pixels, spacing, card["input_shape"][0])
+    worker = inference.get_worker()
+    proba = worker.predict(folder, image[None]).heads[head][0]
+    target = classes.index(options.target) if options.target else None
+    heat, shown, _ = worker.explain(folder, image, head, target, options.layer, options.method)
+    said = f"The model says {classes[int(proba.argmax())]}, {100 * proba.max():.0f} %"
+    title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {classes[shown]} · {options.method}"
+    aspect = spacing[1] / spacing[0] if spacing[0] > 0 and spacing[1] > 0 else 1.0
+    try:
+        with cohort.replaced(options.out) as fresh:
+            figures.explanation_png(
+                images.to_display(pixels), images.from_model_grid(heat, geometry), title, fresh, said, aspect
+            )
+    except OSError as error:
+        raise InputError(f"{options.out} cannot be written: {error.strerror}. Choose another place.") from None
+    print(f"{said}; drawn for {classes[shown]} in {options.out}")
+
+
+def runs(options: argparse.Namespace, progress: _Progress) -> None:
+    """List all runs, newest first."""
+    from core import runs
+
+    found = runs.list_runs()
+    if not found:
+        print("No run yet. `python -m core train --kind transfer` starts one.")
+    for run in found:
+        status, scores = run.status, run.scores()
+        accuracy = f"accuracy {scores['accuracy']:.3f} on {scores['split']}" if scores.get("accuracy") else ""
+        words = (run.id, status["state"], run.config.kind, " and ".join(run.config.heads), run.config.cohort, accuracy)
+        print("  ".join(f"{word:<12}" for word in words).rstrip())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(prog="python -m core", description=f"Slicescope's command line. {NOT_FOR_CLINICAL_USE}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+
+    def command(do: Callable[[argparse.Namespace, _Progress], None]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(do.__name__, help=do.__doc__, description=do.__doc__)
+        sub.set_defaults(do=do)
+        return sub
+
+    one = command(demo)
+    one.add_argument("--out", type=Path, help="write only the DICOM files, into this folder")
+    one.add_argument("--patients", type=int, help="how many phantom patients, 12 by default")
+    one.add_argument("--seed", type=int, help="the same seed gives the same people")
+    one.add_argument("--quiet-if-ready", action="store_true", help="say and do nothing when all is there")
+
+    one = command(index)
+    one.add_argument("path", type=Path)
+    one.add_argument("--name", help="of the cohort in the workspace; made up when not given")
+    one.add_argument("--out", type=Path, help="also write the slice table here, .parquet or .csv")
+    one.add_argument("--manifest", type=Path, help="also write the original project's mri-images.json here")
+    one.add_argument("--workers", type=int, default=2)
+
+    one = command(classify)
+    one.add_argument("path", type=Path)
+    one.add_argument("--out", type=Path, default=Path("slices.csv"), help=".csv or .parquet; slices.csv by default")
+    one.add_argument("--series-out", type=Path, help="also write one row a series")
+    one.add_argument("--model", default="shipped", help="shipped, or a run's id")
+    one.add_argument("--workers", type=int, default=2)
+
+    one = command(train)
+    one.add_argument("config", type=Path, nargs="?", help="a run configuration as JSON; options override its fields")
+    one.add_argument("--name")
+    one.add_argument("--kind", choices=KINDS)
+    one.add_argument("--label", choices=LABELS)
+    one.add_argument("--cohort", help="of the workspace; phantom by default")
+    one.add_argument("--backbone", choices=BACKBONES)
+    one.add_argument("--weights", help="slicescope, imagenet, none, or a local .keras or .weights.h5")
+    for name, kind in _TRAIN_NUMBERS.items():
+        one.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    one.add_argument("--no-wait", action="store_true", help="queue it and return")
+
+    one = command(evaluate)
+    one.add_argument("run", help="a run's id")
+
+    one = command(explain)
+    one.add_argument("run", help="shipped, or a run's id")
+    one.add_argument("path", type=Path, help="a file or folder; of its first series the middle slice is taken")
+    one.add_argument("--out", type=Path, required=True, help="where the figure goes, .png")
+    one.add_argument("--slice", type=int, help="which slice of the series, from 1")
+    one.add_argument("--head")
+    one.add_argument("--class", dest="target", help="the class to explain; the model's answer by default")
+    one.add_argument("--layer", help="the model's last convolution by default")
+    one.add_argument("--method", default="grad_cam", help="grad_cam by default")
+
+    command(runs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        options = build_parser().parse_args(arguments)
+        options.do(options, _Progress())
+    except CoreError as error:
+        print(re.sub(r"\s+", " ", f"slicescope: {error}"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("slicescope: interrupted; nothing is half written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
