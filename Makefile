@@ -2,9 +2,10 @@
 #
 # PYTHON   interpreter to build .venv with (3.11 to 3.13); by default the first fitting one on the PATH
 # PORT     port of the app (default 8501)
-# HEADLESS 1 on servers: serve without opening a browser
+# HEADLESS 1 on servers: serve to the network without opening a browser; else only this machine is served
 
 PORT ?= 8501
+SERVE := $(if $(HEADLESS),--server.headless true,--server.address 127.0.0.1)
 VENV := .venv
 BIN := $(VENV)/bin
 CANDIDATES := python3 python3.12 python3.13 python3.11
@@ -18,7 +19,7 @@ help: ## list these commands
 
 app: install ## install what is needed and open the app (PORT=8501, HEADLESS=1 on servers)
 	@$(BIN)/python -m core demo --quiet-if-ready
-	@$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(HEADLESS),--server.headless true)
+	@$(BIN)/streamlit run app.py --server.port $(PORT) $(SERVE)
 
 install: $(VENV)/installed ## install the project, so that `.venv/bin/python -m core` works from any folder
 

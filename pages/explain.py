@@ -53,10 +53,11 @@ def choose_subject(run: runs.Run) -> None:
              badge=f"truth: {row.y_true}" if row.wrong else "", tone="bad")
         for row in rows.itertuples()
     ]  # fmt: skip
-    cohort_of = dict(zip(rows["key"], rows["cohort"], strict=True))
+    of = rows.set_index("key")
 
     def open_slice(key: str) -> None:
-        state.choose(cohort=cohort_of[key])
+        # The head that was wrong is the one to look at.
+        state.choose(cohort=of.at[key, "cohort"], x_head=of.at[key, "head"])
         state.put(**{state.SLICE: key})
 
     thumbnail_grid(tiles, cached.run_sheet(rows), selected=None, on_click=open_slice, key="suggestions", tile_px=140)

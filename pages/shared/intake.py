@@ -26,7 +26,7 @@ def uploader(key: str) -> None:
             label_visibility="collapsed", required=True,
         )  # fmt: skip
         given = st.file_uploader(
-            "DICOM with or without extension, NIfTI, PNG, JPEG, zip or tar.gz",
+            "Drop them here, or choose: DICOM with or without extension, NIfTI, PNG, JPEG, zip or tar.gz",
             accept_multiple_files="directory" if kind == "A folder" else True,
             key=f"{key}-{kind}-{st.session_state.get('uploads', 0)}",
             help="Files stay on this server, in its workspace. Patients' names and numbers are not shown.",

@@ -13,7 +13,7 @@ VERDICTS = {
     "agree": ("good", "Header and image say the same."),
     "disagree": ("bad", "Header and image say different things: have a look."),
     "header_only": ("plain", "Only the header gives an answer; the image model does not know this class."),
-    "image_only": ("info", "The header says nothing; this is the image model's answer."),
+    "image_only": ("info", "The header does not tell; this is the image model's answer."),
     "unsure": ("warn", "The image model is below its calibrated threshold."),
     "not_a_brain": ("odd", "The picture does not look like a slice of a head."),
 }
