@@ -14,7 +14,6 @@ import pandas as pd
 from core import cohort, runs
 from core.cohort import Cohort
 from core.errors import CoreError, InputError
-from core.phantom import study
 from core.settings import ASSETS_DIR, PROJECT_DIR, get_settings
 from core.slice_table import replaced
 
@@ -51,6 +50,9 @@ def write_files(folder: Path, n_patients: int, random_state: int, report: Report
     InputError
         When the folder is not empty or cannot be made, or for a number of patients outside 1 to 100.
     """
+    # nilearn and what it brings would stay in the web server's memory for good.
+    from core.phantom import study
+
     report = report or (lambda share, message: None)
     _check(n_patients)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -123,6 +125,8 @@ def example_study() -> Path:
     """Folder with one phantom patient's study for the Study page; made at the first call."""
     folder = _phantoms() / f"example-{_VERSION}"
     if not folder.exists():
+        from core.phantom import study
+
         partial = folder.with_name(f".example-{os.getpid()}")
         study.write_patient(partial, 0, _EXAMPLE_SEED, study.EXAMPLE_PLAN)
         partial.rename(folder)

@@ -2,12 +2,16 @@
 
 import io
 import json
+import time
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
-from core import studies
+from core import bundle, inference, studies
 from core.errors import InputError
 from core.settings import get_settings
 
@@ -94,3 +98,59 @@ def test_removed_study_leaves_nothing(workspace):
 def test_public_table_shows_no_real_path():
     table = pd.DataFrame({"path": ["DOE^JANE/1"], "shown_path": ["P-1/1"], "plane": ["axial"]})
     assert studies.public(table).to_dict("records") == [{"path": "P-1/1", "plane": "axial"}]
+
+
+class Worker:
+    """Says axial and T1 of everything."""
+
+    def predict(self, folder, slices):
+        def certain(names):
+            return np.tile(np.eye(len(names), dtype=np.float32)[0], (len(slices), 1))
+
+        classes = bundle.read_card(folder)["classes"]
+        return inference.Prediction({h: certain(c) for h, c in classes.items()}, classes, np.zeros((len(slices), 1)))
+
+
+def test_each_bad_file_is_named_with_its_reason_and_the_good_one_is_read(workspace, make_slice, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "get_worker", Worker)
+    good = make_slice(tmp_path / "good.dcm").read_bytes()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("note.txt", "no image")
+        file.writestr("../outside.dcm", good)
+        file.writestr("second.dcm", make_slice(tmp_path / "second.dcm", InstanceNumber=2).read_bytes())
+    hevc = UID("1.2.840.10008.1.2.4.107")
+    strange = make_slice(tmp_path / "strange.dcm", syntax=hevc, PixelData=encapsulate([b"video!"])).read_bytes()
+    files = {
+        "good": good,
+        "words.txt": b"hello",
+        "empty.dcm": b"",
+        "cut.dcm": good[:-200],
+        "bare.dcm": make_slice(tmp_path / "bare.dcm", PixelData=None).read_bytes(),
+        "strange.dcm": strange,
+        "all.zip": archive.getvalue(),
+        "broken.zip": archive.getvalue()[:60],
+    }
+    study = studies.create((name, io.BytesIO(data)) for name, data in files.items())
+    studies.start(study)
+    deadline = time.monotonic() + 60
+    while study.status["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert study.status["state"] == "done", study.status
+    reasons = study.table("rejected").set_index("shown_path")["reason"].to_dict()
+    expected = {
+        "words.txt": "not a DICOM file",
+        "empty.dcm": "empty",
+        "cut.dcm": "cut short",
+        "bare.dcm": "without pixels",
+        "strange.dcm": "HEVC",
+        "all/note.txt": "not a DICOM file",
+        "all.zip/../outside.dcm": "leads out of the archive's folder",
+        "broken.zip": "zip",
+    }
+    assert set(reasons) == set(expected)
+    assert {name for name, words in expected.items() if words not in reasons[name]} == set()
+    assert sorted(study.table("slices")["path"]) == ["all/second.dcm", "good"]
+    assert study.table("series")["plane_verdict"].tolist() == ["agree"]
+    # Files in = rows + rejected: what came, members of the archive counted for it.
+    assert len(reasons) + study.table("slices")["path"].nunique() == len(files) - 1 + 3
