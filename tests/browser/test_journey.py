@@ -90,7 +90,7 @@ def test_link_into_a_fresh_session_reopens_what_was_seen(app, page):
     page.locator(".matrix button:not(.empty)").first.click()
     expect(page.locator(".grid button").first).to_be_visible()
     page.wait_for_url(re.compile("cell="))
-    again = page.context.new_page()
+    again = page.context.browser.new_page()
     again.goto(page.url)
     expect(again.locator('.matrix button[aria-pressed="true"]')).to_have_count(1)
     expect(again.locator(".grid button").first).to_be_visible()
