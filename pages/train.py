@@ -7,11 +7,11 @@ from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
 
-KIND_NAMES = {
-    "transfer": "Transfer learning",
-    "dual": "Dual output: plane and sequence at once",
-    "bayesian": "Bayesian: Monte-Carlo dropout",
-    "siamese": "Siamese: compares pairs, votes by jury",
+MEANINGS = {
+    "transfer": "Transfer learning: one answer from a backbone that has learnt elsewhere.",
+    "dual": "Dual output: one model that answers plane and sequence at once.",
+    "bayesian": "Bayesian: many Monte-Carlo dropout passes tell how sure it is.",
+    "siamese": "Siamese: learns which slices are alike, and lets a jury of reference slices vote.",
 }
 TONES = {
     "done": "good",
@@ -27,11 +27,8 @@ widgets.header("Train", "Choose what to learn from a cohort, see the split by pa
 
 def form(name: str) -> RunConfig:
     """Draw the form and return the configuration it describes."""
-    kind = st.selectbox(
-        "Kind", KINDS, format_func=KIND_NAMES.get, key="kind", bind="query-params",
-        help="Transfer: one answer from a frozen backbone. Dual: one model, two answers. Bayesian: many dropout passes "
-        "tell how sure it is. Siamese: learns what is alike, and answers by reference slices.",
-    )  # fmt: skip
+    kind = st.segmented_control("Kind", KINDS, default="transfer", key="kind", bind="query-params", required=True)
+    st.caption(MEANINGS[kind])
     label = "sequence"
     if kind != "dual":
         label = st.segmented_control(

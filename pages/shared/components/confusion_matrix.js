@@ -48,14 +48,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
     tr.append(element("td", { className: "total", textContent: totals[i].toLocaleString() }));
     body.append(tr);
   });
+  root.classList.toggle("many", n > 8);
   root.replaceChildren(element("table", {}, element("thead", {}, axis, head), body));
 
   root.onkeydown = (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     const cell = event.target.dataset?.cell;
     if (!step || !cell) return;
-    const [i, j] = cell.split(",").map(Number);
-    root.querySelector(`[data-cell="${i + step[0]},${j + step[1]}"]`)?.focus();
+    let [i, j] = cell.split(",").map(Number);
+    let next = null;
+    // Some rows are left out: go on until there is a cell, or the end.
+    while (!next && i >= 0 && i < n && j >= 0 && j < n) {
+      [i, j] = [i + step[0], j + step[1]];
+      next = root.querySelector(`[data-cell="${i},${j}"]`);
+    }
+    next?.focus();
     event.preventDefault();
   };
 }
