@@ -34,7 +34,7 @@ def card(study: studies.Study, number: int, row, first) -> None:
         with words:
             st.html(
                 f'<div title="{widgets.escape(row.title)}"><b>{widgets.escape(row.title)}</b> '
-                f'<span style="opacity:.65">· {row.n} slices</span></div>'
+                f'<span style="opacity:.65">· {row.n} {"slice" if row.n == 1 else "slices"}</span></div>'
                 '<table class="labels"><tr><th></th><th>header</th><th>image</th><th></th></tr>'
                 + label_row("Plane", row.header_plane, row.plane_why, row.plane, row.plane_verdict)
                 + label_row("Sequence", row.header_sequence, row.sequence_why, row.sequence, row.sequence_verdict)
