@@ -122,10 +122,11 @@ def launch(name: str | None) -> None:
 def follow_live(run_ids: list[str]) -> None:
     """Redraw what is queued or running; when the last one ends, the page is drawn anew without this timer."""
     found = [runs.read_run(run_id) for run_id in run_ids]
+    if any(run.status["state"] not in runs.ACTIVE for run in found):
+        # Before it is drawn: a button that is about to be drawn anew would swallow the click.
+        st.rerun()
     for run in found:
         draw_run(run)
-    if [run.id for run in found if run.status["state"] in runs.ACTIVE] != run_ids:
-        st.rerun()
 
 
 def draw_run(run: runs.Run) -> None:

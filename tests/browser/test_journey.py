@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+# Five seconds are little on a machine that trains meanwhile.
+expect.set_options(timeout=30_000)
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
