@@ -48,7 +48,7 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
     """
     import keras
 
-    from core.models.backbones import FEATURES, cam_layer, encoder_of
+    from core.models.parts import FEATURES, cam_layer, encoder_of
 
     missing = [field for field in _REQUIRED if not card.get(field)]
     if missing:
@@ -155,7 +155,7 @@ def load(folder: Path) -> "keras.Model":
         )
     import keras
 
-    import core.models  # noqa: F401  registers our own layer
+    import core.models.mc_dropout  # noqa: F401  registers our own layer
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -13,8 +13,8 @@ import numpy as np
 from core import batches
 from core.backend_tensorflow import tensorboard
 from core.config import RunConfig
-from core.models.backbones import features_model
 from core.models.mc_dropout import head_model
+from core.models.parts import features_model
 from core.models.siamese import pair_head
 from core.settings import get_settings
 

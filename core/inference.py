@@ -229,8 +229,8 @@ def mc_samples_local(
     BundleError, InputError
         As `predict_local`.
     """
-    from core.models.backbones import encoder_of
     from core.models.mc_dropout import sample
+    from core.models.parts import encoder_of
 
     card = bundles.read_card(bundle)
     features = images if from_features else forward(bundle, images)[1]
@@ -337,7 +337,7 @@ def _network(folder: str, sha256: str) -> "keras.Model":
     """The flat model with its pooled features as a last output."""
     import keras
 
-    from core.models.backbones import FEATURES, encoder_of
+    from core.models.parts import FEATURES, encoder_of
 
     flat = encoder_of(_model(folder, sha256))
     return keras.Model(flat.input, [*flat.outputs, flat.get_layer(FEATURES).output])
@@ -347,7 +347,7 @@ def _network(folder: str, sha256: str) -> "keras.Model":
 def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model":
     """The flat model with the scores of one head alone, as explainers want it."""
     from core.explanations.scores import logits_view, prototype_view
-    from core.models.backbones import encoder_of
+    from core.models.parts import encoder_of
 
     model = _model(folder, sha256)
     flat = encoder_of(model)

@@ -208,7 +208,7 @@ def _write_references(
     model: "keras.Model", data: "Data", table: pd.DataFrame, config: RunConfig, run_dir: Path
 ) -> None:
     """Choose the jury: for each class the training slices nearest its centre, of as many patients as there are."""
-    from core.models.backbones import encoder_of
+    from core.models.parts import encoder_of
 
     rows = data.rows("train")
     embeddings = encoder_of(model).predict(data.images[rows][..., None], batch_size=64, verbose=0)

@@ -11,7 +11,7 @@ import pytest
 from core import bundle
 from core.config import BACKBONES, KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
-from core.models import BUILDERS, backbones, mc_dropout, siamese
+from core.models import BUILDERS, backbones, mc_dropout, parts, siamese
 from core.settings import PROJECT_DIR
 
 CLASSES = {
@@ -72,12 +72,12 @@ for path in folder.glob("*.keras"):
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_models_are_flat_and_their_layers_have_the_agreed_names(built, case):
     model = built[case]
-    flat = backbones.encoder_of(model)
+    flat = parts.encoder_of(model)
     assert flat.input_shape == (None, SIZE, SIZE, 1)
     assert flat.layers[0].name == "image"
     assert not any(isinstance(layer, keras.Model | keras.layers.Lambda) for layer in flat.layers)
     assert len(flat.get_layer("features").output.shape) == 2
-    assert len(flat.get_layer(backbones.cam_layer(model)).output.shape) == 4
+    assert len(flat.get_layer(parts.cam_layer(model)).output.shape) == 4
     kind = case[0]
     assert model.output_names == {"dual": ["plane", "sequence"], "siamese": ["same"]}.get(kind, ["plane-sequence"])
     if kind != "siamese":
@@ -88,7 +88,7 @@ def test_models_are_flat_and_their_layers_have_the_agreed_names(built, case):
 def test_our_backbone_is_small_and_its_last_map_is_fine_enough_for_a_heatmap():
     model = backbones.build_backbone("slicescope")
     assert model.count_params() <= 500_000
-    assert model.get_layer(backbones.cam_layer(model)).output.shape[1:3] == (8, 8)
+    assert model.get_layer(parts.cam_layer(model)).output.shape[1:3] == (8, 8)
     assert 128 <= model.output.shape[1] <= 192
 
 
@@ -105,7 +105,7 @@ def test_preprocessing_inside_is_what_keras_applications_want(name):
 def test_an_embedding_is_the_same_for_both_sides_of_a_pair(built):
     model = built["siamese", "slicescope"]
     x = images()[..., None]
-    features = backbones.features_model(model).predict(x, verbose=0)
+    features = parts.features_model(model).predict(x, verbose=0)
     whole = model.predict([x, x[::-1]], verbose=0)
     np.testing.assert_allclose(
         siamese.pair_head(model).predict([features, features[::-1]], verbose=0), whole, atol=1e-5
@@ -172,7 +172,7 @@ def test_the_mean_of_many_passes_over_a_linear_layer_is_the_deterministic_answer
 
 def test_features_may_be_given_instead_of_images(built):
     model = built["dual", "slicescope"]
-    features = backbones.features_model(model).predict(images()[..., None], verbose=0)
+    features = parts.features_model(model).predict(images()[..., None], verbose=0)
     from_images = mc_dropout.sample(model, images(), 6, seed=1)
     for head, p in mc_dropout.sample(model, features, 6, seed=1, from_features=True).items():
         np.testing.assert_allclose(p, from_images[head], atol=1e-6)
@@ -233,6 +233,6 @@ def test_shipped_weights_fill_the_backbone_by_layer_name(monkeypatch, tmp_path):
     card = {"name": "shipped", "kind": "dual", "classes": {head: CLASSES[head] for head in ("plane", "sequence")}}
     bundle.save(shipped, card, tmp_path / "weights")
     mine = build("bayesian", weights="slicescope", image_size=64)
-    for layer in backbones.features_model(mine).layers:
+    for layer in parts.features_model(mine).layers:
         for given, wanted in zip(layer.get_weights(), shipped.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(given, wanted)

@@ -15,7 +15,7 @@ import pytest
 from core import batches, bundle, cohort, fitting, runs, training
 from core.config import KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
-from core.models import BUILDERS, backbones
+from core.models import BUILDERS, parts
 from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import COLUMNS, Cohort, typed
 
@@ -101,7 +101,7 @@ def accuracies(folder, x, truth) -> dict[str, float]:
     if card["kind"] == "siamese":
         references = pd.read_parquet(folder / "references.parquet")
         jury = np.stack(references["embedding"])
-        mine = backbones.encoder_of(model).predict(x[..., None], verbose=0)
+        mine = parts.encoder_of(model).predict(x[..., None], verbose=0)
         cosine = (mine / np.linalg.norm(mine, axis=1)[:, None]) @ (jury / np.linalg.norm(jury, axis=1)[:, None]).T
         ((head, names),) = card["classes"].items()
         score = np.stack([cosine[:, (references["label"] == name).to_numpy()].mean(axis=1) for name in names], axis=1)

@@ -10,9 +10,8 @@ from keras import layers
 
 from core.config import BACKBONES, WEIGHT_FILES
 from core.errors import BundleError, ConfigError, WeightsUnavailable
+from core.models.parts import FEATURES, encoder_of
 from core.settings import ASSETS_DIR
-
-FEATURES = "features"
 
 #: Filters and residual blocks of each stage after the stem; each stage halves the map, so 128 pixels end in 8 × 8.
 _STAGES = ((32, 1), (64, 2), (176, 1))
@@ -57,25 +56,6 @@ def build_backbone(name: str, weights: str = "none", size: int = 128) -> keras.M
     elif weights == "imagenet" and name == "slicescope":
         raise ConfigError("There are no imagenet weights for the backbone slicescope: choose slicescope or none.")
     return backbone
-
-
-def cam_layer(model: keras.Model) -> str:
-    """Name the layer whose (rows, columns, channels) output feeds ``features``; heatmaps are made there.
-
-    Of a Siamese model it is a layer of the encoder.
-    """
-    return encoder_of(model).get_layer(FEATURES).input._keras_history.operation.name
-
-
-def encoder_of(model: keras.Model) -> keras.Model:
-    """Return the flat model that starts at ``image``: a Siamese model's encoder, or `model` itself."""
-    return next((layer for layer in model.layers if layer.name == "encoder"), model)
-
-
-def features_model(model: keras.Model) -> keras.Model:
-    """Return the part of `model` from ``image`` to ``features``; it shares its layers."""
-    flat = encoder_of(model)
-    return keras.Model(flat.input, flat.get_layer(FEATURES).output, name="backbone")
 
 
 def _slicescope(image):

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from core.errors import ConfigError
-from core.models.backbones import FEATURES, features_model
+from core.models.parts import FEATURES, features_model
 
 _ROWS_AT_ONCE = 16_384
 

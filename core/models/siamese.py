@@ -7,8 +7,9 @@ import keras
 from keras import layers
 
 from core.config import RunConfig
-from core.models.backbones import FEATURES, build_backbone, encoder_of
+from core.models.backbones import build_backbone
 from core.models.mc_dropout import MCDropout
+from core.models.parts import FEATURES, encoder_of
 
 EMBEDDING = "embedding"
 _WIDTH = 64

@@ -1,0 +1,24 @@
+"""The parts that every model has, whatever built it: a map, ``features`` after it, and an encoder of its own or not."""
+
+import keras
+
+FEATURES = "features"
+
+
+def encoder_of(model: keras.Model) -> keras.Model:
+    """Return the flat model that starts at ``image``: a Siamese model's encoder, or `model` itself."""
+    return next((layer for layer in model.layers if layer.name == "encoder"), model)
+
+
+def features_model(model: keras.Model) -> keras.Model:
+    """Return the part of `model` from ``image`` to ``features``; it shares its layers."""
+    flat = encoder_of(model)
+    return keras.Model(flat.input, flat.get_layer(FEATURES).output, name="backbone")
+
+
+def cam_layer(model: keras.Model) -> str:
+    """Name the layer whose (rows, columns, channels) output feeds ``features``; heatmaps are made there.
+
+    Of a Siamese model it is a layer of the encoder.
+    """
+    return encoder_of(model).get_layer(FEATURES).input._keras_history.operation.name
