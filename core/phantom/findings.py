@@ -5,7 +5,9 @@ from scipy import ndimage
 
 from core.phantom.tissues import ID, ORIGIN, SHAPE, labels_in, noise
 
-FINDINGS = ("none", "glioma", "metastases", "white_matter_lesions", "meningioma", "resection")
+FINDINGS = ("none", "glioma", "metastases", "white_matter_lesions", "meningioma", "resection", "sellar_mass")
+#: Tissues that only a finding brings.
+SICK = ("rim", "necrosis", "oedema", "lesion", "meningioma", "cavity")
 _SOFT = ("white_matter", "grey_matter", "deep_grey", "csf", "pallidum", "artery", "vein", "choroid")
 
 
@@ -26,6 +28,8 @@ def add_finding(tissue: np.ndarray, inside: np.ndarray, finding: str, rng: np.ra
         return
     if finding in ("meningioma", "resection"):
         places = _surface(inside)
+    elif finding == "sellar_mass":
+        places = np.array([(0, 4, -28)]) - ORIGIN  # above the pituitary, give or take the person's pose
     else:
         places = np.argwhere(tissue[::3, ::3, ::3] == ID["white_matter"]) * 3
         places = places[places[:, 2] + ORIGIN[2] > -20]
@@ -50,6 +54,11 @@ def add_finding(tissue: np.ndarray, inside: np.ndarray, finding: str, rng: np.ra
         room = room & labels_in(part, *_SOFT, "dura")
         part[room & (r < 1.3) & (part == ID["white_matter"])] = ID["oedema"]
         part[room & (r < 1)] = ID["meningioma"]
+        return
+    if finding == "sellar_mass":
+        part, _, r = blob(rng.uniform(7, 17), 0.1)
+        room = labels_in(part, *_SOFT, "dura", "pituitary", "bone", "marrow", "air")
+        part[room & (r < 1)] = ID["meningioma"]  # adenomas look much the same: grey matter that takes up agent
         return
     if finding == "resection":
         part, room, r = blob(rng.uniform(12, 22), 0.12)

@@ -17,16 +17,18 @@ from core import images
 from core.phantom import anatomy, contrast, scan
 from core.phantom.anatomy import Person
 from core.phantom.contrast import BRAIN
+from core.phantom.findings import SICK
 from core.phantom.head import at_y, at_z
 from core.phantom.scan import Plane
 from core.phantom.series import Scan, render_series
-from core.phantom.tissues import ID
+from core.phantom.tissues import ID, TISSUES, labels_in
 from core.vocabulary import PLANES
 
 __all__ = ["LEAVES", "Scan", "render_series", "training_slices"]
 
 #: What the shipped model is taught to tell apart; LOCALIZER and FIELDMAP come from headers only.
 LEAVES = ("T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI")
+_WHITE = (np.arange(len(TISSUES)) == ID["white_matter"]).astype(np.float32)
 _SHARES = np.array([1.4, 1.4, 1.3, 1.3, 0.8, 1.3, 0.7, 0.45, 0.8, 0.7, 0.5]) / 10.65
 
 
@@ -40,6 +42,7 @@ class _Views:
     kept: np.ndarray
     extent: tuple[int, int]
     middle: tuple[int, int]
+    sick: np.ndarray
 
     @classmethod
     def of(cls, person: Person, plane: str) -> "_Views":
@@ -53,6 +56,7 @@ class _Views:
             scan.signal_kept(person, plane, 0.8),
             scan.extent(person, plane),
             scan.middle(person, plane),
+            np.flatnonzero(scan.view(labels_in(person.tissue, *SICK), plane).any((1, 2))),
         )
 
 
@@ -88,8 +92,12 @@ def training_slices(random_state: int, n: int, size: int = 128) -> Iterator[tupl
 
 def _picture(seen: _Views, plane: str, protocol, signal: np.ndarray, size: int, rng) -> np.ndarray:
     first, last = seen.extent
+    depth = first + (last - first) * rng.uniform(0.03, 0.97)
+    if len(seen.sick) and rng.random() < 0.35:
+        # What people publish shows what they looked for.
+        depth = rng.choice(seen.sick)
     at = scan.place(
-        (first + (last - first) * rng.uniform(0.03, 0.97), *(seen.middle + rng.normal(0, (8, 5)))),
+        (depth, *(seen.middle + rng.normal(0, (8, 5)))),
         rng.normal(0, (4, 2.5)),
         rng.normal(0, 4) if rng.random() < 0.6 else rng.normal(0, 12),
     )
@@ -101,6 +109,11 @@ def _picture(seen: _Views, plane: str, protocol, signal: np.ndarray, size: int, 
     echo_planar, is_map = protocol.kind in scan.ECHO_PLANAR, protocol.kind in ("adc", "fa")
     if protocol.kind == "epi_gre" and rng.random() < 0.85:
         image = image * scan.kept_in(seen.kept, at, side)
+    if protocol.kind == "epi_se" and protocol.b_value >= 500 and rng.random() < 0.5:
+        # One direction instead of the trace: fibres across it are brighter than fibres along it.
+        fibres = scan.cut(tissue, at, _WHITE, side, thickness)
+        angle = scan.smooth_field(rng, image.shape, int(rng.integers(6, 14)))
+        image = image * (1 + fibres * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1))
     if rng.random() < 0.5:
         # Anatomy is never uniform inside a tissue.
         image = image * (1 + rng.uniform(0.02, 0.07) * scan.smooth_field(rng, image.shape, int(rng.integers(20, 70))))
@@ -108,7 +121,9 @@ def _picture(seen: _Views, plane: str, protocol, signal: np.ndarray, size: int, 
         image = image * _stripped(seen, at, side, rng)
     if echo_planar:
         image = scan.distort(image, rng.uniform(0, 4) * scan.smooth_field(rng, image.shape, 4))
-        spacing = rng.uniform(1.1, 3.0)
+        # Signal decays along the train, which blurs its direction; functional runs pay for speed with resolution.
+        image = ndimage.gaussian_filter(image, (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.8)))
+        spacing = rng.uniform(1.8, 4.0) if protocol.kind == "epi_gre" else rng.uniform(1.0, 2.7)
     else:
         image = ndimage.gaussian_filter(image, rng.uniform(0.3, 0.8))
         spacing = rng.uniform(0.9, 1.9)
@@ -117,6 +132,8 @@ def _picture(seen: _Views, plane: str, protocol, signal: np.ndarray, size: int, 
     image = scan.to_matrix(image, spacing)
     if not is_map:
         image = image * scan.shading(rng, image.shape, rng.uniform(0, 0.45))
+        if rng.random() < 0.35:
+            image = image * scan.surface_coils(image, rng.uniform(0.1, 0.7))
         if rng.random() < 0.15:
             image = _ghost(image, rng)
         if rng.random() < 0.2:

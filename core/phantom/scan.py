@@ -131,6 +131,19 @@ def shading(rng: np.random.Generator, shape: tuple[int, int], strength: float) -
     return np.exp(strength * (smooth_field(rng, shape, 3) + 0.4 * smooth_field(rng, shape, 5)))
 
 
+def surface_coils(image: np.ndarray, strength: float) -> np.ndarray:
+    """Gain of many small coils around the head, around 1: what lies near them is brighter than the middle."""
+    rows, columns = np.indices(image.shape, np.float32)
+    weight = image / max(float(image.sum()), 1e-6)
+    squared = np.zeros(image.shape, np.float32)
+    for grid in (rows, columns):
+        middle = float((weight * grid).sum())
+        # A filled ellipse reaches twice as far as its standard deviation.
+        reach = 2 * np.sqrt(float((weight * (grid - middle) ** 2).sum())) + 1
+        squared += ((grid - middle) / reach) ** 2
+    return np.exp(strength * (np.minimum(squared, 2) - 0.5))
+
+
 def distort(image: np.ndarray, shift_mm: np.ndarray) -> np.ndarray:
     """Move signal down the columns (the phase direction of EPI) by ``shift_mm``, compressing and stretching it."""
     grid = np.indices(image.shape, np.float32)

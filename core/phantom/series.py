@@ -90,9 +90,12 @@ def render_series(
     shift = rng.uniform(0, 3.5) * scan.smooth_field(rng, (size, size), 4)
     matrix = round(size / spacing_mm)
     coil = scan.shading(rng, (matrix, matrix), bias)
+    # A stack stands on its slices: their middles follow the normal, also when that is tilted.
+    middle = np.array([(first + last) / 2, *scan.middle(person, plane)])
+    normal = scan.place(middle, tilt_deg).normal
     slices, planes = [], []
     for centre in centres:
-        at = scan.place((centre, *scan.middle(person, plane)), tilt_deg)
+        at = scan.place(middle + (centre - middle[0]) * normal, tilt_deg)
         image = scan.cut(tissue, at, signal, size, thickness_mm)
         if keep is not None:
             image = image * scan.kept_in(keep, at, size)
@@ -102,7 +105,7 @@ def render_series(
         slices.append(scan.add_noise(image if is_map else image * coil, snr, rng, is_map))
         planes.append(at)
     corner = (size - size / matrix) / 2
-    step = float(np.diff(centres).mean()) * abs(planes[0].normal[0]) if n_slices > 1 else thickness_mm
+    step = float(np.diff(centres).mean()) if n_slices > 1 else thickness_mm
     return Scan(
         slices,
         [_to_patient(plane, p.centre - corner * (p.down + p.along)) for p in planes],
