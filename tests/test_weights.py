@@ -1,0 +1,315 @@
+"""The recipe of the shipped weights: whole shards, scores from people nobody fitted on, and a card that is true."""
+
+import dataclasses
+import json
+import shutil
+from concurrent.futures import Future
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import bundle, weights
+from core.phantom.render import LEAVES
+from core.settings import PROJECT_DIR
+from core.vocabulary import PLANES
+from core.weights import BUNDLE_DIR, Recipe, judge, judge_on_real, load, make_shard, make_shards
+
+CLASSES = {"plane": list(PLANES), "sequence": list(LEAVES)}
+
+
+@pytest.fixture
+def striped(monkeypatch):
+    """Cheap slices instead of phantoms: a grey that tells the place in the shard. Gives the list of what was asked."""
+    asked = []
+
+    def slices(seed, n, size):
+        asked.append((seed, n, size))
+        for i in range(n):
+            yield np.full((size, size), i / 255, np.float32), PLANES[i % 3], LEAVES[(seed + i) % len(LEAVES)]
+
+    monkeypatch.setattr(weights.render, "training_slices", slices)
+    return asked
+
+
+# --- recipe -----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_recipes_share_a_key_and_different_ones_do_not():
+    recipe = Recipe()
+    assert recipe.key == Recipe(**dataclasses.asdict(recipe)).key
+    assert len(recipe.key) == 12 and set(recipe.key) <= set("0123456789abcdef")
+    keys = {recipe.key}
+    for field in dataclasses.fields(Recipe):
+        keys.add(dataclasses.replace(recipe, **{field.name: getattr(recipe, field.name) + 1}).key)
+    assert len(keys) == 1 + len(dataclasses.fields(Recipe))
+
+
+def test_key_does_not_change_from_one_run_to_the_next():
+    """Or checkpoints of a broken run would not be found again."""
+    small = Recipe(persons=2, held_back=1, slices_per_person=3, size=32, epochs=1, batch_size=4, learning_rate=1e-3)
+    assert small.key == "ea6aed4ec56f"
+
+
+def test_phantoms_key_follows_the_code_that_draws_the_slices(tmp_path, monkeypatch):
+    """So that shards of older phantoms are not gone on with."""
+    assert weights.phantoms_key() == weights.phantoms_key()
+    shutil.copytree(PROJECT_DIR / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    key = weights.phantoms_key()
+    monkeypatch.setattr(weights, "PROJECT_DIR", tmp_path)
+    assert weights.phantoms_key() == key
+    for name in ("phantom/contrast.py", "phantom/scan.py", "images.py"):
+        before = weights.phantoms_key()
+        with (tmp_path / "core" / name).open("a") as file:
+            file.write("# another\n")
+        assert weights.phantoms_key() != before, name
+    before = weights.phantoms_key()
+    (tmp_path / "core" / "splits.py").write_text("")
+    assert weights.phantoms_key() == before
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+def test_shard_of_a_real_phantom_holds_images_and_a_word_of_each_kind_for_every_one(tmp_path):
+    path = tmp_path / "person-1000.npz"
+    make_shard(1000, 5, 32, path)
+    with np.load(path) as shard:
+        assert set(shard) == {"images", "plane", "sequence"}
+        images, plane, sequence = (shard[name] for name in ("images", "plane", "sequence"))
+    assert (images.shape, images.dtype) == ((5, 32, 32), np.uint8)
+    assert plane.shape == sequence.shape == (5,)
+    assert set(plane) <= set(PLANES) and set(sequence) <= set(LEAVES)
+    # the whole range of grey is used
+    assert images.max() > 200 and all(image.std() > 5 for image in images)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_shard_keeps_order_and_grey_of_its_slices(tmp_path, striped):
+    make_shard(7, 30, 8, tmp_path / "one.npz")
+    assert striped == [(7, 30, 8)]
+    images, plane, sequence = load([tmp_path / "one.npz"])
+    assert images[:, 0, 0].tolist() == list(range(30))
+    assert plane.tolist() == [PLANES[i % 3] for i in range(30)]
+    assert sequence.tolist() == [LEAVES[(7 + i) % 11] for i in range(30)]
+
+
+def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch):
+    """Neither a crash while rendering nor one while writing leaves what the next run would take for a shard."""
+
+    def cut_short(file, **arrays):
+        file.write_bytes(b"PK half a shard")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(weights.np, "savez", cut_short)
+    with pytest.raises(OSError, match="disk full"):
+        make_shard(1, 3, 8, tmp_path / "person-1.npz")
+    assert not (tmp_path / "person-1.npz").exists()
+    assert not list(tmp_path.glob("person-?.npz"))
+    monkeypatch.undo()
+
+    def broken(*_):
+        yield np.zeros((8, 8), np.float32), "axial", "T1"
+        raise RuntimeError("no more slices")
+
+    monkeypatch.setattr(weights.render, "training_slices", broken)
+    with pytest.raises(RuntimeError, match="no more slices"):
+        make_shard(2, 3, 8, tmp_path / "person-2.npz")
+    assert not (tmp_path / "person-2.npz").exists()
+
+
+def test_load_puts_shards_one_behind_the_other(tmp_path, striped):
+    paths = [tmp_path / f"{seed}.npz" for seed in (3, 4)]
+    for seed, path in zip((3, 4), paths, strict=True):
+        make_shard(seed, 2 + seed, 8, path)
+    images, plane, sequence = load(paths)
+    assert images.shape == (11, 8, 8) and images.dtype == np.uint8
+    assert len(plane) == len(sequence) == 11
+    assert images[:, 0, 0].tolist() == [*range(5), *range(6)]
+    assert sequence.tolist() == [LEAVES[3 + i] for i in range(5)] + [LEAVES[(4 + i) % 11] for i in range(6)]
+    assert load(paths[::-1])[0][:, 0, 0].tolist() == [*range(6), *range(5)]
+
+
+def test_shards_that_are_there_are_not_made_again_and_held_back_people_come_last(tmp_path, striped):
+    recipe = Recipe(persons=3, held_back=2, slices_per_person=2, size=8, random_state=4)
+    for seed in range(5000, 5005):
+        make_shard(seed, 2, 8, tmp_path / f"person-{seed}.npz")
+    striped.clear()
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    shards = make_shards(recipe, tmp_path, workers=1)
+    assert [path.name for path in shards] == [f"person-{seed}.npz" for seed in range(5000, 5005)]
+    assert striped == []
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
+    """As are those of the demo cohorts, who are numbered from 100,000 on."""
+
+    class Nobody:
+        """A pool that notes the work and does none."""
+
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, seed, n, size, path):
+            work.append((seed, n, size))
+            done = Future()
+            done.set_result(None)
+            return done
+
+    monkeypatch.setattr(weights, "ProcessPoolExecutor", Nobody)
+    work = []
+    for random_state in range(3):
+        recipe = Recipe(persons=9, held_back=2, slices_per_person=40, size=16, random_state=random_state)
+        assert len(make_shards(recipe, tmp_path / str(random_state), workers=1)) == 11
+    people = {seed for seed, *_ in work}
+    assert len(people) == len(work) == 33
+    assert max(people) < 100_000
+    assert {(n, size) for _, n, size in work} == {(40, 16)}
+
+
+# --- judgement --------------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A model that reads the answer off the picture: right for those slices that ``right`` says, else one off."""
+
+    def __init__(self, right):
+        self.right = right
+
+    def predict(self, x, **_):
+        assert x.shape[1:] == (8, 8, 1) and x.dtype == np.float32 and 0 <= x.min() <= x.max() <= 1
+        code = np.round(x[:, 0, 0, 0] * 255).astype(int)
+        plane, sequence = code // 11 % 3, code % 11
+        off = (~self.right(code)).astype(int)
+        rows = np.arange(len(code))
+        answer = []
+        for words, n in ((plane, 3), (sequence, 11)):
+            proba = np.full((len(code), n), 0.2 / (n - 1), np.float32)
+            proba[rows, (words + off) % n] = 0.8
+            answer.append(proba)
+        return answer
+
+
+@pytest.fixture
+def held_back(tmp_path):
+    """Four people; the grey of each slice holds its plane, its sequence, and in the last two people 132 more."""
+    paths = []
+    for person in range(4):
+        code = np.arange(66) % 33 + (132 if person > 1 else 0)
+        images = np.broadcast_to(code[:, None, None], (66, 8, 8)).astype(np.uint8)
+        words = np.array(PLANES)[code // 11 % 3], np.array(LEAVES)[code % 11]
+        paths.append(tmp_path / f"{person}.npz")
+        np.savez(paths[-1], images=images, plane=words[0], sequence=words[1])
+    return paths
+
+
+def test_scores_come_from_people_on_whom_nothing_was_fitted(held_back):
+    """Right on the half that temperature and threshold are fitted on, wrong on a third of the other."""
+    recipe = Recipe(persons=1, held_back=4, size=8)
+    card = judge(Reader(lambda code: (code < 132) | (code % 3 > 0)), CLASSES, recipe, held_back)
+    for head, n in (("plane", 3), ("sequence", 11)):
+        scores = card["scores"]["phantoms"][head]
+        assert scores["accuracy"] == pytest.approx(2 / 3)
+        assert (scores["slices"], scores["people"]) == (132, 2)
+        assert set(scores["by_class"]) == set(CLASSES[head])
+        assert np.mean(list(scores["by_class"].values())) == pytest.approx(2 / 3)
+        assert scores["majority_baseline"] == pytest.approx(1 / n)
+        # On the first half the model was always right, so it is taught to be surer: and is too sure on the second.
+        assert card["temperature"][head] < 1
+        assert scores["ece"] > 0.2
+        assert 0 < card["unsure_below"][head] <= 1
+
+
+def test_judgement_writes_what_a_card_needs(held_back):
+    recipe = Recipe(persons=1, held_back=4, size=8)
+    card = judge(Reader(lambda code: code >= 0), CLASSES, recipe, held_back)
+    assert card["scores"]["phantoms"]["plane"]["accuracy"] == card["scores"]["phantoms"]["sequence"]["accuracy"] == 1
+    assert set(card["scores"]["phantoms"]["sequence"]["by_class"].values()) == {1.0}
+    assert card["recipe"] == dataclasses.asdict(recipe)
+    assert card["classes"] == CLASSES and card["kind"] == "dual" and card["backbone"] == "slicescope"
+    assert any("phantoms alone" in limit for limit in card["limits"])
+    assert json.loads(json.dumps(card)) == card  # goes into a file and comes back
+
+
+def test_real_score_lets_neither_a_long_series_nor_a_common_class_decide(tmp_path, monkeypatch):
+    """Slices are averaged in their file, files in their subject, subjects in their class, and classes."""
+    # path, subject, true plane, true sequence, header plane; and the model's answers, slice by slice
+    files = [
+        ("a/long", "ann", "axial", "T1", "axial", [("axial", "T1")] * 90),
+        ("a/short", "ann", "axial", "T1w", "axial", [("coronal", "T2")] * 2),
+        ("b", "bob", "volume", "T1", "sagittal", [("sagittal", "T1"), ("axial", "T1")]),
+        ("c", "cat", "coronal", "T1ce", "coronal", [("coronal", "T1CE"), ("coronal", "T1")]),
+        ("d", "dan", "axial", "localizer", "axial", [("axial", "T1")] * 5),
+        ("e", "eve", "axial", "fMRI", "axial", [("axial", "DWI")]),
+    ]
+    pd.DataFrame(
+        [(path, plane, sequence, subject, "x") for path, subject, plane, sequence, *_ in files],
+        columns=["path", "plane", "sequence", "subject", "vendor"],
+    ).to_csv(tmp_path / "labels.csv", index=False)
+    slices = pd.DataFrame(
+        [(path, *answer, head) for path, _, _, _, head, answers in files for answer in answers],
+        columns=["path", "plane", "sequence", "header_plane"],
+    )
+    monkeypatch.setattr(weights.cohort, "scan", lambda folder, name, workers: ("scanned", folder))
+    monkeypatch.setattr(weights.classify, "classify", lambda made, workers: (slices, None, None))
+    scores = judge_on_real(tmp_path)
+    # Ann has one file right and one wrong, Bob half of his slices; nobody asks for localizers.
+    assert scores["sequence_by_class"] == {"BOLD": 0.0, "T1": pytest.approx((0.5 + 1) / 2), "T1CE": 0.5}
+    assert scores["sequence"] == pytest.approx((0 + 0.75 + 0.5) / 3)
+    assert scores["plane"] == pytest.approx((0.5 + 0.5 + 1 + 1 + 1) / 5)
+    assert (scores["files"], scores["subjects"], scores["slices"]) == (6, 5, 102)
+
+
+# --- the shipped weights ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def card():
+    return bundle.read_card(BUNDLE_DIR)
+
+
+def test_shipped_model_is_the_one_its_card_describes(card):
+    path = BUNDLE_DIR / bundle.MODEL_FILE
+    assert bundle.sha256(path) == card["sha256"]
+    assert path.stat().st_size < 8 << 20  # a few MB, as it lies in the repository
+    assert bundle.is_registered(BUNDLE_DIR)
+
+
+def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
+    assert card["classes"] == CLASSES
+    assert card["kind"] == "dual"
+    assert set(card["recipe"]) == set(dataclasses.asdict(Recipe()))
+    assert Recipe(**card["recipe"]).size == card["input_shape"][0] == card["input_shape"][1]
+    assert card["limits"] and all(isinstance(limit, str) and len(limit) > 20 for limit in card["limits"])
+    assert "Not for clinical use" in card["not_for_clinical_use"]
+    for head in CLASSES:
+        assert 0.2 < card["temperature"][head] < 5
+        assert 0 <= card["unsure_below"][head] < 1
+
+
+def test_shipped_card_holds_scores_on_held_back_people_far_above_the_baseline(card):
+    scores = card["scores"]["phantoms"]
+    held_back = card["recipe"]["held_back"]
+    for head, names in CLASSES.items():
+        score = scores[head]
+        assert set(score["by_class"]) == set(names)
+        assert score["people"] == held_back - held_back // 2
+        assert score["slices"] == score["people"] * card["recipe"]["slices_per_person"]
+        assert score["majority_baseline"] + 0.3 < score["accuracy"] <= 1
+        assert 0 <= score["ece"] < 0.2
+        assert min(score["by_class"].values()) <= score["accuracy"] <= max(score["by_class"].values())
+
+
+def test_shipped_card_is_honest_about_real_brains(card):
+    real = card["scores"]["real"]
+    assert set(real["sequence_by_class"]) <= set(LEAVES)
+    assert real["sequence"] == pytest.approx(np.mean(list(real["sequence_by_class"].values())))
+    assert 1 / 3 < real["plane"] <= 1
+    assert 0 < real["subjects"] <= real["files"] <= real["slices"]
