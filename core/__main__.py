@@ -194,7 +194,9 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     folder = bundle_of(options.run)
     card = bundle.read_card(folder)
     head = options.head or list(card["classes"])[-1]
-    classes = card["classes"].get(head, [])
+    if head not in card["classes"]:
+        raise InputError(f"--head must be one of {', '.join(card['classes'])}. Received: {head!r}.")
+    classes = card["classes"][head]
     if options.target and options.target not in classes:
         raise InputError(f"--class must be one of {', '.join(classes)}. Received: {options.target!r}.")
     table = cohort.scan(options.path, "explained", report=progress.counted("Reading headers")).table

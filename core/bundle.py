@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
-from core.settings import ASSETS_DIR, get_settings
+from core.settings import WEIGHTS_DIR, get_settings
 from core.slice_table import replaced
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
@@ -167,7 +167,7 @@ def is_registered(folder: Path) -> bool:
     """Tell whether `folder`, links followed, is a run's bundle in the workspace or the shipped weights."""
     place = Path(folder).resolve()
     runs = get_settings().runs_dir.resolve()
-    return place == (ASSETS_DIR / "weights").resolve() or (place.name == "bundle" and place.parent.parent == runs)
+    return place == WEIGHTS_DIR.resolve() or (place.name == "bundle" and place.parent.parent == runs)
 
 
 def sha256(path: Path) -> str:

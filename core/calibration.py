@@ -180,3 +180,20 @@ def fit_threshold(proba: np.ndarray, y: np.ndarray, target: float = 0.9, least: 
         return float(thresholds[good][0])
     # Too few answers reach `least` to judge a higher threshold by; otherwise confidence tells nothing.
     return least if kept[0] < max(1, 0.05 * len(y)) else 1.0
+
+
+def fit(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Fit both on the same slices: `fit_temperature`, then `fit_threshold` on what it makes of them.
+
+    Parameters
+    ----------
+    proba : ndarray, shape (n, C)
+        Uncalibrated probabilities of slices that the model was not trained on.
+    y : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    temperature, unsure_below : float
+    """
+    temperature = fit_temperature(proba, y)
+    return temperature, fit_threshold(apply_temperature(proba, temperature), y)

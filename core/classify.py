@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from core import bundle, images, inference, runs
+from core import bundle, images, inference, novelty, runs
 from core.errors import UnreadableFile
 from core.sandbox import Sandbox, Sandboxes
 from core.series_vote import vote
-from core.settings import ASSETS_DIR
+from core.settings import WEIGHTS_DIR
 from core.slice_table import REJECTED_COLUMNS, Cohort, typed
 
 #: Columns of the tables, in their order.
@@ -39,7 +39,7 @@ def bundle_of(model: str) -> Path:
     RunError
         When there is no such run.
     """
-    return ASSETS_DIR / "weights" if model == runs.SHIPPED else runs.read_run(model).bundle
+    return WEIGHTS_DIR if model == runs.SHIPPED else runs.read_run(model).bundle
 
 
 def classify(
@@ -91,7 +91,7 @@ def classify(
 
     worker, failed = inference.get_worker(), {}
     none = {head: np.empty((0, len(names)), np.float32) for head, names in card["classes"].items()}
-    parts: list[dict[str, np.ndarray]] = [{**none, "blank": np.empty(0, bool)}]
+    parts: list[dict[str, np.ndarray]] = [{**none, "other": np.empty(0, bool)}]
     with Sandboxes(workers) as sandboxes:
         for start in range(0, len(table), inference.REQUEST):
             rows = list(table.iloc[start : start + inference.REQUEST].itertuples())
@@ -101,27 +101,46 @@ def classify(
                     failed.setdefault(row.path, str(image))
                 else:
                     inputs[place] = image
-            blank = np.ptp(inputs, axis=(1, 2)) == 0
-            parts.append({**worker.predict(folder, inputs).heads, "blank": blank})
+            answer = worker.predict(folder, inputs)
+            other = is_other(inputs, answer.embeddings, card)
+            parts.append({**answer.heads, "other": other})
             if report:
                 report(start + len(rows), len(table))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    blank = joined.pop("blank")
+    other = joined.pop("other")
     heads = marginals(joined, card["classes"])
     limits = {name: _limit(card, name) for name in heads}
     kept = ~table["path"].isin(list(failed)).to_numpy()
     heads = {name: (names, proba[kept]) for name, (names, proba) in heads.items()}
-    table, blank = table[kept].reset_index(drop=True), blank[kept]
+    table, other = table[kept].reset_index(drop=True), other[kept]
     series = [
         _series_row(table.loc[rows], {name: (names, proba[rows]) for name, (names, proba) in heads.items()},
-                    blank[rows], limits)
+                    other[rows], limits)
         for rows in table.groupby("SeriesInstanceUID", sort=False).indices.values()
     ]  # fmt: skip
     return (
-        _slice_rows(table, heads, blank, limits),
+        _slice_rows(table, heads, other, limits),
         pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
         _rejected(cohort, failed),
     )
+
+
+def is_other(images: np.ndarray, embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarray:
+    """Tell which slices show no brain: blank ones, and those that the model sets apart.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (n, S, S)
+    embeddings : ndarray of float32, shape (n, d)
+    card : dict
+        Of the model that `embeddings` come from.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    blank = np.ptp(images, axis=(1, 2)) == 0
+    return blank | (novelty.brain_probability(embeddings, card) < card.get("brain", {}).get("below", 0.0))
 
 
 def marginals(heads: dict[str, np.ndarray], classes: dict[str, list[str]]) -> dict[str, tuple[list[str], np.ndarray]]:
@@ -216,7 +235,7 @@ def _words(column: pd.Series) -> list[str | None]:
     return [None if pd.isna(word) else str(word) for word in column]
 
 
-def _slice_rows(table: pd.DataFrame, heads: dict, blank: np.ndarray, limits: dict[str, float]) -> pd.DataFrame:
+def _slice_rows(table: pd.DataFrame, heads: dict, other: np.ndarray, limits: dict[str, float]) -> pd.DataFrame:
     answer = table[["path", "frame", "SeriesInstanceUID"]].copy()
     for name in ("plane", "sequence"):
         header = _words(table[name])
@@ -228,7 +247,7 @@ def _slice_rows(table: pd.DataFrame, heads: dict, blank: np.ndarray, limits: dic
         answer[f"header_{name}"] = pd.array(header, dtype="str")
         answer[f"{name}_verdict"] = [
             "not_a_brain" if nothing else verdict(h, i, q, limits.get(name, 0.5), names, why)
-            for h, i, q, why, nothing in zip(header, image, p, evidence, blank, strict=True)
+            for h, i, q, why, nothing in zip(header, image, p, evidence, other, strict=True)
         ]
     names, proba = heads.get("sequence") or heads["plane"]
     answer["entropy"] = entr(proba).sum(axis=1)
@@ -236,15 +255,15 @@ def _slice_rows(table: pd.DataFrame, heads: dict, blank: np.ndarray, limits: dic
     return answer[list(SLICE_COLUMNS)]
 
 
-def _series_row(table: pd.DataFrame, heads: dict, blank: np.ndarray, limits: dict[str, float]) -> dict[str, Any]:
+def _series_row(table: pd.DataFrame, heads: dict, other: np.ndarray, limits: dict[str, float]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "path": _common_path(table["shown_path"].unique()),
         "SeriesInstanceUID": table["SeriesInstanceUID"].iloc[0],
         "n": len(table),
         "t1_family_p": np.nan,
     }
-    # Blank slices, as at the ends of a stack, have no say.
-    seen = ~blank if not blank.all() else blank
+    # What shows no brain, as at the ends of a stack, has no say.
+    seen = ~other if not other.all() else other
     for name in ("plane", "sequence"):
         header = table[name].mode()
         header = str(header.iloc[0]) if len(header) else None
@@ -257,7 +276,8 @@ def _series_row(table: pd.DataFrame, heads: dict, blank: np.ndarray, limits: dic
         row |= {name: image, f"{name}_p": float(shares.max()), f"header_{name}": header}
         row[f"{name}_verdict"] = (
             "not_a_brain"
-            if blank.all()
+            # A few slices beyond the brain are usual; a stack that mostly shows something else is something else.
+            if other.mean() > 0.5
             else verdict(header, image, float(shares.max()), limits.get(name, 0.5), names, evidence)
         )
     return row

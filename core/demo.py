@@ -14,7 +14,7 @@ import pandas as pd
 from core import cohort, runs
 from core.cohort import Cohort
 from core.errors import CoreError, InputError
-from core.settings import ASSETS_DIR, PROJECT_DIR, get_settings
+from core.settings import PROJECT_DIR, WEIGHTS_DIR, get_settings
 from core.slice_table import replaced
 
 COHORT = "phantom"
@@ -202,7 +202,7 @@ def _judged() -> bool:
     """Whether the shipped run is of these weights, and was judged after the cohort was made."""
     try:
         run = runs.read_run(runs.SHIPPED)
-        shipped = json.loads((ASSETS_DIR / "weights" / "card.json").read_text(encoding="utf-8"))
+        shipped = json.loads((WEIGHTS_DIR / "card.json").read_text(encoding="utf-8"))
         judged = (run.folder / "scores.json").stat().st_mtime_ns
         return (
             run.status["state"] == "done"

@@ -24,7 +24,7 @@ from core.config import RunConfig
 from core.errors import CohortError, CoreError
 from core.explanations.jury import Jury, unit
 from core.runs import Run
-from core.settings import ASSETS_DIR, get_settings
+from core.settings import WEIGHTS_DIR, get_settings
 from core.slice_table import Cohort, replaced, slice_key
 from core.splits import SPLITS
 
@@ -169,8 +169,7 @@ def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
         Its id is `core.runs.SHIPPED`; an older one is replaced.
     """
     made = cohort.read(cohort_name)
-    source = ASSETS_DIR / "weights"
-    card = bundle.read_card(source)
+    card = bundle.read_card(WEIGHTS_DIR)
     folder = get_settings().runs_dir / runs.SHIPPED
     shutil.rmtree(folder, ignore_errors=True)
     config = RunConfig(
@@ -178,7 +177,7 @@ def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
         image_size=card["input_shape"][0], mc_samples=card["mc_samples"],
     )  # fmt: skip
     run = runs.create_run(config, runs.SHIPPED, state="running", pid=os.getpid(), message="Judging the shipped model")
-    shutil.copytree(source, run.bundle)
+    shutil.copytree(WEIGHTS_DIR, run.bundle)
     words = pd.DataFrame({head: batches.label_values(made.table, head) for head in config.heads})
     known = words.isin({name for names in card["classes"].values() for name in names}).any(axis=1)
     part = made.table[known].assign(split="test")
@@ -226,9 +225,7 @@ def _calibrate(run: Run, raw: dict[str, np.ndarray], y: dict[str, np.ndarray], v
     temperature, unsure_below = {}, {}
     for head, proba in raw.items():
         known = validation & (y[head] >= 0)
-        temperature[head] = calibration.fit_temperature(proba[known], y[head][known])
-        calm = calibration.apply_temperature(proba[known], temperature[head])
-        unsure_below[head] = calibration.fit_threshold(calm, y[head][known])
+        temperature[head], unsure_below[head] = calibration.fit(proba[known], y[head][known])
     return bundle.update_card(run.bundle, temperature=temperature, unsure_below=unsure_below)
 
 

@@ -296,9 +296,11 @@ def _spin_echo(scan: _Scan) -> Finding | None:
             return found("T1", "spin_echo_t1", scan.timing, "MRA", *_NAMED_ONLY)
         if tr < 1500:
             return found(None, "spin_echo_t1_or_pd", scan.timing, "T1", "PD", *_NAMED_ONLY)
-        # Old headers do not tell the inversion of a T1 FLAIR, which has these timings too.
-        value = "PD" if tr > 3500 else None
-        return found(value, "spin_echo_pd", scan.timing, "PD", *(() if value else ("T1",)), *_NAMED_ONLY)
+        # Old headers do not tell the inversion of a T1 FLAIR, which has these timings too; labelled blood is read out
+        # by trains of spin echoes over a whole volume.
+        value = "PD" if tr > 3500 and not scan.is_3d else None
+        others = () if value else ("T1", "ASL") if scan.is_3d else ("T1",)
+        return found(value, "spin_echo_pd", scan.timing, "PD", *others, *_NAMED_ONLY)
     train = scan.echo_train > 30 and not scan.is_3d
     # Philips writes echo-planar diffusion as plain spin echo with a long train, and de-identifying removes its name.
     diffusion = ("DWI",) if train or number(scan.header, "GEBValue") else ()
@@ -308,7 +310,8 @@ def _spin_echo(scan: _Scan) -> Finding | None:
         value = None if diffusion or tr >= 7500 else "T2"
         return found(value, "spin_echo_t2", scan.timing, "T2", *flair, *diffusion, *_NAMED_ONLY)
     if tr >= 1500:
-        return found(None, "spin_echo_pd_or_t2", scan.timing, "PD", "T2", *diffusion, *_NAMED_ONLY)
+        labelled = ("ASL",) if scan.is_3d else ()
+        return found(None, "spin_echo_pd_or_t2", scan.timing, "PD", "T2", *labelled, *diffusion, *_NAMED_ONLY)
     return None
 
 

@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 ASSETS_DIR = PROJECT_DIR / "assets"
+#: The bundle of the shipped model.
+WEIGHTS_DIR = ASSETS_DIR / "weights"
 
 
 class Settings(BaseSettings):

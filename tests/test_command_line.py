@@ -66,6 +66,7 @@ def one_line(capsys) -> str:
         (["evaluate", "nobody"], "There is no run 'nobody'"),
         (["explain", "nobody", ".", "--out", "x.png"], "There is no run 'nobody'"),
         (["explain", "nobody", ".", "--out", "x.jpg"], "written as .png"),
+        (["explain", "shipped", ".", "--out", "x.png", "--head", "colour"], "--head must be one of plane, sequence"),
         (["demo", "--out", "/proc/nowhere"], "cannot be written"),
         (["demo", "--out", "there", "--patients", "0"], "1 to 100 patients"),
     ],

@@ -226,7 +226,7 @@ def test_weights_that_are_not_there_or_damaged(tmp_path):
 
 def test_shipped_weights_fill_the_backbone_by_layer_name(monkeypatch, tmp_path):
     for module in (bundle, backbones):
-        monkeypatch.setattr(module, "ASSETS_DIR", tmp_path)
+        monkeypatch.setattr(module, "WEIGHTS_DIR", tmp_path / "weights")
     with pytest.raises(WeightsUnavailable, match="weights none"):
         build("transfer", weights="slicescope")
     shipped = build("dual")

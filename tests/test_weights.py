@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import Future
 
 import numpy as np
@@ -10,11 +12,16 @@ import pandas as pd
 import pytest
 
 from core import bundle, weights
+from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES
-from core.settings import PROJECT_DIR
+from core.settings import PROJECT_DIR, WEIGHTS_DIR
 from core.vocabulary import PLANES
-from core.weights import BUNDLE_DIR, Recipe, judge, judge_on_real, load, make_shard, make_shards
+from core.weights import Recipe, judge, judge_on_real, load, make_shard, make_shards
 
+SMALL = {"persons": 2, "held_back": 1, "slices_per_person": 3, "size": 32, "epochs": 1, "batch_size": 4}
+N = len(LEAVES)
+#: The plane between brains and other things in the one feature that `Reader` has.
+PLANE = {"weight": [9.0], "bias": 0.0}
 CLASSES = {"plane": list(PLANES), "sequence": list(LEAVES)}
 
 
@@ -23,13 +30,18 @@ def striped(monkeypatch):
     """Cheap slices instead of phantoms: a grey that tells the place in the shard. Gives the list of what was asked."""
     asked = []
 
-    def slices(seed, n, size):
+    def slices(seed, n, size, odds):
         asked.append((seed, n, size))
         for i in range(n):
             yield np.full((size, size), i / 255, np.float32), PLANES[i % 3], LEAVES[(seed + i) % len(LEAVES)]
 
     monkeypatch.setattr(weights.render, "training_slices", slices)
     return asked
+
+
+def asked_for(n):
+    """A recipe of ``n`` tiny slices a person, and nothing else."""
+    return Recipe(slices_per_person=n, size=8, others=0.0)
 
 
 # --- recipe -----------------------------------------------------------------------------------------------------------
@@ -40,15 +52,25 @@ def test_equal_recipes_share_a_key_and_different_ones_do_not():
     assert recipe.key == Recipe(**dataclasses.asdict(recipe)).key
     assert len(recipe.key) == 12 and set(recipe.key) <= set("0123456789abcdef")
     keys = {recipe.key}
-    for field in dataclasses.fields(Recipe):
-        keys.add(dataclasses.replace(recipe, **{field.name: getattr(recipe, field.name) + 1}).key)
+    for name, value in dataclasses.asdict(recipe).items():
+        other = {"odds": Nuisances(jpeg=1.0), "dtype_policy": "float32"}.get(name) or value + 1
+        keys.add(dataclasses.replace(recipe, **{name: other}).key)
     assert len(keys) == 1 + len(dataclasses.fields(Recipe))
+
+
+def test_shards_are_shared_by_recipes_that_train_differently_on_the_same_slices():
+    recipe = Recipe()
+    for same in ({"persons": 3}, {"epochs": 99}, {"random_state": 5}, {"dtype_policy": "float32"}):
+        assert dataclasses.replace(recipe, **same).shards_key == recipe.shards_key
+    for other in ({"size": 64}, {"slices_per_person": 1}, {"others": 0.0}, {"odds": Nuisances(jpeg=1.0)}):
+        assert dataclasses.replace(recipe, **other).shards_key != recipe.shards_key
 
 
 def test_key_does_not_change_from_one_run_to_the_next():
     """Or checkpoints of a broken run would not be found again."""
-    small = Recipe(persons=2, held_back=1, slices_per_person=3, size=32, epochs=1, batch_size=4, learning_rate=1e-3)
-    assert small.key == "ea6aed4ec56f"
+    command = f"from core.weights import Recipe; print(Recipe(**{SMALL}).key)"
+    said = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, cwd=PROJECT_DIR)
+    assert said.stdout.split()[-1] == Recipe(**SMALL).key
 
 
 def test_phantoms_key_follows_the_code_that_draws_the_slices(tmp_path, monkeypatch):
@@ -73,25 +95,36 @@ def test_phantoms_key_follows_the_code_that_draws_the_slices(tmp_path, monkeypat
 
 def test_shard_of_a_real_phantom_holds_images_and_a_word_of_each_kind_for_every_one(tmp_path):
     path = tmp_path / "person-1000.npz"
-    make_shard(1000, 5, 32, path)
+    make_shard(1000, Recipe(slices_per_person=5, size=32, others=0.0), path)
     with np.load(path) as shard:
         assert set(shard) == {"images", "plane", "sequence"}
         images, plane, sequence = (shard[name] for name in ("images", "plane", "sequence"))
     assert (images.shape, images.dtype) == ((5, 32, 32), np.uint8)
     assert plane.shape == sequence.shape == (5,)
     assert set(plane) <= set(PLANES) and set(sequence) <= set(LEAVES)
-    # the whole range of grey is used
+    # nearly the whole range of grey is used
     assert images.max() > 200 and all(image.std() > 5 for image in images)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_shard_keeps_order_and_grey_of_its_slices(tmp_path, striped):
-    make_shard(7, 30, 8, tmp_path / "one.npz")
+    make_shard(7, asked_for(30), tmp_path / "one.npz")
     assert striped == [(7, 30, 8)]
     images, plane, sequence = load([tmp_path / "one.npz"])
     assert images[:, 0, 0].tolist() == list(range(30))
     assert plane.tolist() == [PLANES[i % 3] for i in range(30)]
-    assert sequence.tolist() == [LEAVES[(7 + i) % 11] for i in range(30)]
+    assert sequence.tolist() == [LEAVES[(7 + i) % N] for i in range(30)]
+
+
+def test_other_things_lie_between_the_slices_and_have_no_words(tmp_path, striped):
+    make_shard(7, Recipe(slices_per_person=200, size=32, others=0.2), tmp_path / "one.npz")
+    images, plane, sequence = load([tmp_path / "one.npz"])
+    other = plane == ""
+    assert 20 < other.sum() < 60 and len(images) == 200 + other.sum()
+    np.testing.assert_array_equal(other, sequence == "")
+    assert images[~other][:, 0, 0].tolist() == list(range(200))
+    numbered = weights.numbers(plane, list(PLANES))
+    assert (numbered[other] == -1).all() and numbered[~other].tolist() == [i % 3 for i in range(200)]
 
 
 def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch):
@@ -103,7 +136,7 @@ def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch
 
     monkeypatch.setattr(weights.np, "savez", cut_short)
     with pytest.raises(OSError, match="disk full"):
-        make_shard(1, 3, 8, tmp_path / "person-1.npz")
+        make_shard(1, asked_for(3), tmp_path / "person-1.npz")
     assert not (tmp_path / "person-1.npz").exists()
     assert not list(tmp_path.glob("person-?.npz"))
     monkeypatch.undo()
@@ -114,26 +147,26 @@ def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch
 
     monkeypatch.setattr(weights.render, "training_slices", broken)
     with pytest.raises(RuntimeError, match="no more slices"):
-        make_shard(2, 3, 8, tmp_path / "person-2.npz")
+        make_shard(2, asked_for(3), tmp_path / "person-2.npz")
     assert not (tmp_path / "person-2.npz").exists()
 
 
 def test_load_puts_shards_one_behind_the_other(tmp_path, striped):
     paths = [tmp_path / f"{seed}.npz" for seed in (3, 4)]
     for seed, path in zip((3, 4), paths, strict=True):
-        make_shard(seed, 2 + seed, 8, path)
+        make_shard(seed, asked_for(2 + seed), path)
     images, plane, sequence = load(paths)
     assert images.shape == (11, 8, 8) and images.dtype == np.uint8
     assert len(plane) == len(sequence) == 11
     assert images[:, 0, 0].tolist() == [*range(5), *range(6)]
-    assert sequence.tolist() == [LEAVES[3 + i] for i in range(5)] + [LEAVES[(4 + i) % 11] for i in range(6)]
+    assert sequence.tolist() == [LEAVES[3 + i] for i in range(5)] + [LEAVES[(4 + i) % N] for i in range(6)]
     assert load(paths[::-1])[0][:, 0, 0].tolist() == [*range(6), *range(5)]
 
 
 def test_shards_that_are_there_are_not_made_again_and_held_back_people_come_last(tmp_path, striped):
-    recipe = Recipe(persons=3, held_back=2, slices_per_person=2, size=8, random_state=4)
+    recipe = dataclasses.replace(asked_for(2), persons=3, held_back=2, random_state=4)
     for seed in range(5000, 5005):
-        make_shard(seed, 2, 8, tmp_path / f"person-{seed}.npz")
+        make_shard(seed, recipe, tmp_path / f"person-{seed}.npz")
     striped.clear()
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     shards = make_shards(recipe, tmp_path, workers=1)
@@ -157,8 +190,8 @@ def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def submit(self, function, seed, n, size, path):
-            work.append((seed, n, size))
+        def submit(self, function, seed, recipe, path):
+            work.append((seed, recipe.slices_per_person, recipe.size))
             done = Future()
             done.set_result(None)
             return done
@@ -178,33 +211,36 @@ def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
 
 
 class Reader:
-    """A model that reads the answer off the picture: right for those slices that ``right`` says, else one off."""
+    """Reads the answer off the picture: right for those slices that ``right`` says, else one off; bright is brain."""
 
     def __init__(self, right):
         self.right = right
 
-    def predict(self, x, **_):
-        assert x.shape[1:] == (8, 8, 1) and x.dtype == np.float32 and 0 <= x.min() <= x.max() <= 1
-        code = np.round(x[:, 0, 0, 0] * 255).astype(int)
-        plane, sequence = code // 11 % 3, code % 11
+    def __call__(self, images):
+        assert images.shape[1:] == (8, 8) and images.dtype == np.uint8
+        code = images[:, 0, 0].astype(int)
+        plane, sequence = code // N % 3, code % N
         off = (~self.right(code)).astype(int)
         rows = np.arange(len(code))
         answer = []
-        for words, n in ((plane, 3), (sequence, 11)):
+        for words, n in ((plane, 3), (sequence, N)):
             proba = np.full((len(code), n), 0.2 / (n - 1), np.float32)
             proba[rows, (words + off) % n] = 0.8
             answer.append(proba)
-        return answer
+        return answer, np.where(code < 250, 1.0, -1.0)[:, None]
 
 
 @pytest.fixture
 def held_back(tmp_path):
-    """Four people; the grey of each slice holds its plane, its sequence, and in the last two people 132 more."""
+    """Four people; the grey of each slice holds its plane, its sequence, and in the last two people 126 more.
+
+    Each has two pictures of other things besides, without words.
+    """
     paths = []
     for person in range(4):
-        code = np.arange(66) % 33 + (132 if person > 1 else 0)
-        images = np.broadcast_to(code[:, None, None], (66, 8, 8)).astype(np.uint8)
-        words = np.array(PLANES)[code // 11 % 3], np.array(LEAVES)[code % 11]
+        code = np.append(np.arange(84) % 42 + (126 if person > 1 else 0), [255, 255])
+        images = np.broadcast_to(code[:, None, None], (86, 8, 8)).astype(np.uint8)
+        words = [np.where(code < 250, w, "") for w in (np.array(PLANES)[code // N % 3], np.array(LEAVES)[code % N])]
         paths.append(tmp_path / f"{person}.npz")
         np.savez(paths[-1], images=images, plane=words[0], sequence=words[1])
     return paths
@@ -213,11 +249,11 @@ def held_back(tmp_path):
 def test_scores_come_from_people_on_whom_nothing_was_fitted(held_back):
     """Right on the half that temperature and threshold are fitted on, wrong on a third of the other."""
     recipe = Recipe(persons=1, held_back=4, size=8)
-    card = judge(Reader(lambda code: (code < 132) | (code % 3 > 0)), CLASSES, recipe, held_back)
-    for head, n in (("plane", 3), ("sequence", 11)):
+    card = judge(Reader(lambda code: (code < 126) | (code % 3 > 0)), CLASSES, PLANE, recipe, held_back)
+    for head, n in (("plane", 3), ("sequence", N)):
         scores = card["scores"]["phantoms"][head]
         assert scores["accuracy"] == pytest.approx(2 / 3)
-        assert (scores["slices"], scores["people"]) == (132, 2)
+        assert (scores["slices"], scores["people"]) == (168, 2)
         assert set(scores["by_class"]) == set(CLASSES[head])
         assert np.mean(list(scores["by_class"].values())) == pytest.approx(2 / 3)
         assert scores["majority_baseline"] == pytest.approx(1 / n)
@@ -225,14 +261,16 @@ def test_scores_come_from_people_on_whom_nothing_was_fitted(held_back):
         assert card["temperature"][head] < 1
         assert scores["ece"] > 0.2
         assert 0 < card["unsure_below"][head] <= 1
+    assert card["scores"]["phantoms"]["brain"] == {"auroc": 1.0, "brains_set_apart": 0.0, "others": 4}
 
 
 def test_judgement_writes_what_a_card_needs(held_back):
     recipe = Recipe(persons=1, held_back=4, size=8)
-    card = judge(Reader(lambda code: code >= 0), CLASSES, recipe, held_back)
+    card = judge(Reader(lambda code: code >= 0), CLASSES, PLANE, recipe, held_back)
     assert card["scores"]["phantoms"]["plane"]["accuracy"] == card["scores"]["phantoms"]["sequence"]["accuracy"] == 1
     assert set(card["scores"]["phantoms"]["sequence"]["by_class"].values()) == {1.0}
     assert card["recipe"] == dataclasses.asdict(recipe)
+    assert card["brain"] == {**PLANE, "below": 0.5}
     assert card["classes"] == CLASSES and card["kind"] == "dual" and card["backbone"] == "slicescope"
     assert any("phantoms alone" in limit for limit in card["limits"])
     assert json.loads(json.dumps(card)) == card  # goes into a file and comes back
@@ -254,16 +292,19 @@ def test_real_score_lets_neither_a_long_series_nor_a_common_class_decide(tmp_pat
         columns=["path", "plane", "sequence", "subject", "vendor"],
     ).to_csv(tmp_path / "labels.csv", index=False)
     slices = pd.DataFrame(
-        [(path, *answer, head) for path, _, _, _, head, answers in files for answer in answers],
-        columns=["path", "plane", "sequence", "header_plane"],
+        [(path, *answer, head, "agree") for path, _, _, _, head, answers in files for answer in answers],
+        columns=["path", "plane", "sequence", "header_plane", "plane_verdict"],
     )
     monkeypatch.setattr(weights.cohort, "scan", lambda folder, name, workers: ("scanned", folder))
-    monkeypatch.setattr(weights.classify, "classify", lambda made, workers: (slices, None, None))
+    monkeypatch.setattr(weights.classify, "classify", lambda made, model, workers: (slices, None, None))
     scores = judge_on_real(tmp_path)
     # Ann has one file right and one wrong, Bob half of his slices; nobody asks for localizers.
     assert scores["sequence_by_class"] == {"BOLD": 0.0, "T1": pytest.approx((0.5 + 1) / 2), "T1CE": 0.5}
     assert scores["sequence"] == pytest.approx((0 + 0.75 + 0.5) / 3)
     assert scores["plane"] == pytest.approx((0.5 + 0.5 + 1 + 1 + 1) / 5)
+    assert scores["plane_interval"][0] <= scores["plane"] <= scores["plane_interval"][1]
+    assert 0 <= scores["sequence_interval"][0] < scores["sequence"] < scores["sequence_interval"][1] <= 1
+    assert scores["set_apart"] == 0
     assert (scores["files"], scores["subjects"], scores["slices"]) == (6, 5, 102)
 
 
@@ -272,14 +313,14 @@ def test_real_score_lets_neither_a_long_series_nor_a_common_class_decide(tmp_pat
 
 @pytest.fixture
 def card():
-    return bundle.read_card(BUNDLE_DIR)
+    return bundle.read_card(WEIGHTS_DIR)
 
 
 def test_shipped_model_is_the_one_its_card_describes(card):
-    path = BUNDLE_DIR / bundle.MODEL_FILE
+    path = WEIGHTS_DIR / bundle.MODEL_FILE
     assert bundle.sha256(path) == card["sha256"]
     assert path.stat().st_size < 8 << 20  # a few MB, as it lies in the repository
-    assert bundle.is_registered(BUNDLE_DIR)
+    assert bundle.is_registered(WEIGHTS_DIR)
 
 
 def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
@@ -289,6 +330,7 @@ def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
     assert Recipe(**card["recipe"]).size == card["input_shape"][0] == card["input_shape"][1]
     assert card["limits"] and all(isinstance(limit, str) and len(limit) > 20 for limit in card["limits"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
+    assert len(card["brain"]["weight"]) == 176 and 0 < card["brain"]["below"] <= 0.5
     for head in CLASSES:
         assert 0.2 < card["temperature"][head] < 5
         assert 0 <= card["unsure_below"][head] < 1

@@ -11,7 +11,7 @@ from keras import layers
 from core.config import BACKBONES, WEIGHT_FILES
 from core.errors import BundleError, ConfigError, WeightsUnavailable
 from core.models.parts import FEATURES, encoder_of
-from core.settings import ASSETS_DIR
+from core.settings import WEIGHTS_DIR
 
 #: Filters and residual blocks of each stage after the stem; each stage halves the map, so 128 pixels end in 8 × 8.
 _STAGES = ((32, 1), (64, 2), (176, 1))
@@ -115,7 +115,7 @@ def _fill_from_shipped(backbone: keras.Model) -> None:
     from core import bundle
 
     try:
-        source = bundle.load(ASSETS_DIR / "weights")
+        source = bundle.load(WEIGHTS_DIR)
     except BundleError as error:
         raise WeightsUnavailable(
             f"The shipped weights cannot be used: {error} Offline choices: weights none, or the path of a local "

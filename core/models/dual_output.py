@@ -26,5 +26,8 @@ def build_dual(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
     """
     backbone = build_backbone(config.backbone, config.weights, config.image_size)
     x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
-    answers = [layers.Dense(len(names), activation="softmax", name=head)(x) for head, names in classes.items()]
+    # Probabilities in single precision, whatever the rest is computed in.
+    answers = [
+        layers.Dense(len(names), activation="softmax", dtype="float32", name=head)(x) for head, names in classes.items()
+    ]
     return keras.Model(backbone.input, answers, name="dual")

@@ -4,7 +4,8 @@ Relaxation times at 1.5 T and 3 T follow Stanisz et al., Magn Reson Med 54:507 (
 and blood; Wansapura et al., J Magn Reson Imaging 9:531 (1999) for grey and white matter at 3 T; Rooney et al., Magn
 Reson Med 57:308 (2007) for cerebrospinal fluid; de Bazelaire et al., Radiology 230:652 (2004) for fat and marrow.
 Where papers differ the table takes a value between them; every person draws their own around it. Relaxivity of the
-contrast agent (4.5 L/mmol/s for r1) follows Rohrer et al., Invest Radiol 40:715 (2005).
+contrast agent (4.5 L/mmol/s for r1) follows Rohrer et al., Invest Radiol 40:715 (2005). Perfusion of grey and white
+matter follows Parkes et al., Magn Reson Med 51:736 (2004), and their blood volume Leenders et al., Brain 113:27 (1990).
 """
 
 from dataclasses import dataclass, replace
@@ -45,10 +46,22 @@ _TABLE = {
     "meningioma": (1150, 1500, 100, 50, 0.84, 0.9, 0.2, 0.9),
     "cavity": (3500, 3700, 1200, 400, 1.0, 2.8, 0.05, 0.0),
 }
+# tissue: blood flow (mL/100 g/min) and blood volume (mL/100 g); 5 and 2 where nothing is said
+_BLOOD = {
+    "air": (0, 0), "white_matter": (22, 2.0), "grey_matter": (60, 4.5), "deep_grey": (52, 4.0), "pallidum": (40, 3.5),
+    "csf": (0, 0.3), "bone": (1, 0.5), "marrow": (8, 3), "fat": (4, 1), "mucosa": (40, 8), "artery": (110, 60),
+    "vein": (40, 50), "choroid": (50, 15), "pituitary": (60, 12), "gland": (40, 8), "vitreous": (0, 0), "lens": (0, 0),
+    "rim": (90, 8), "necrosis": (4, 0.6), "oedema": (14, 1.6), "lesion": (16, 1.6), "meningioma": (120, 11),
+    "cavity": (0, 0.3), "eye_muscle": (25, 5), "disc": (0, 0),
+}  # fmt: skip
+_FLOW, _VOLUME = np.array([_BLOOD.get(name, (5, 2)) for name in TISSUES], np.float32).T
 _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
+#: Kinds of protocol whose pixels are computed from several pictures.
+MAPS = ("adc", "fa", "cbf", "cbv")
 RELAXIVITY_R1 = 4.5e-3  # L / mmol / ms
 RELAXIVITY_R2 = 5.5e-3
 FATTY = np.isin(np.arange(len(TISSUES)), [ID["fat"], ID["marrow"]])
+WHITE = (np.arange(len(TISSUES)) == ID["white_matter"]).astype(np.float32)
 BRAIN = np.isin(
     np.arange(len(TISSUES)),
     [ID[n] for n in ("white_matter", "grey_matter", "deep_grey", "pallidum", "csf", "rim", "necrosis", "oedema",
@@ -66,9 +79,10 @@ class Protocol:
         A word of `core.vocabulary.SEQUENCES`.
     kind : str
         Signal equation: ``se`` (spin echo and fast spin echo), ``ir`` (inversion recovery), ``gre``, ``mprage``,
-        ``epi_se``, ``epi_gre``, ``adc``, ``fa``, ``swi``.
+        ``epi_se``, ``epi_gre``, ``swi``, ``tof`` (time of flight); and of maps the value itself: ``adc``, ``fa``,
+        ``cbf`` (blood flow), ``cbv`` (blood volume).
     TR, TE : float
-        Milliseconds.
+        Milliseconds. Above 200 ms, TE is that of a train of many low flip angles, see `contrast_TE`.
     TI : float or None
         Milliseconds.
     flip_deg : float
@@ -93,13 +107,22 @@ class Protocol:
     three_d: bool = False
     fat_sat: bool = False
 
+    @property
+    def contrast_TE(self) -> float:
+        """Echo time of the spin echo with the same contrast, ms.
+
+        A train of low flip angles keeps part of the magnetisation along the field, where it does not decay with T2:
+        600 ms of it look like 100 (Busse et al., Magn Reson Med 55:1030, 2006).
+        """
+        return 0.3 * self.TE if self.TE > 200 else self.TE
+
 
 def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
     """Draw a protocol as clinics use them.
 
     Parameters
     ----------
-    sequence : {"T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI"}
+    sequence : {"T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI", "MRA", "ASL", "PWI"}
     rng : numpy.random.Generator
 
     Returns
@@ -124,16 +147,22 @@ def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
             return replace(base, kind="gre", TR=u(7, 25), TE=u(2, 6), flip_deg=u(15, 30), three_d=True)
         if kind == "flash":
             return replace(base, kind="gre", TR=u(150, 350), TE=u(2.3, 5), flip_deg=u(65, 85))
-        return replace(base, kind="ir", TR=u(1700, 2800), TE=u(8, 24), TI=u(650, 950), echo_train_length=6)
+        # Set so that fluid is nulled or a little below: any shorter, and grey matter would be nulled instead.
+        tr = u(1700, 2550)
+        return replace(base, kind="ir", TR=tr, TE=u(8, 24), TI=float(np.round(_null(tr) * rng.uniform(0.85, 1))),
+                       echo_train_length=6)  # fmt: skip
     if sequence == "T2":
-        return replace(base, TR=u(2800, 7000), TE=u(78, 125), echo_train_length=int(rng.integers(9, 25)),
-                       three_d=bool(rng.random() < 0.15), fat_sat=bool(rng.random() < 0.25))  # fmt: skip
+        three_d = bool(rng.random() < 0.15)
+        return replace(base, TR=u(2800, 7000), TE=u(250, 410) if three_d else u(78, 125), three_d=three_d,
+                       echo_train_length=int(rng.integers(9, 25)), fat_sat=bool(rng.random() < 0.25))  # fmt: skip
     if sequence == "FLAIR":
-        tr = u(6000, 11000)
-        # The inversion time that nulls fluid, as scanners set it, give or take a little.
-        null = 4200 * np.log(2 / (1 + np.exp(-tr / 4200))) * rng.normal(1, 0.03)
-        return replace(base, kind="ir", TR=tr, TE=u(80, 145), TI=float(np.round(null)), echo_train_length=20,
-                       three_d=bool(rng.random() < 0.3), fat_sat=bool(rng.random() < 0.4))  # fmt: skip
+        tr, three_d = u(6000, 11000), bool(rng.random() < 0.3)
+        if three_d:
+            tr = u(4800, 8000)
+        # As scanners set it, give or take a little.
+        null = _null(tr) * rng.normal(1, 0.03)
+        return replace(base, kind="ir", TR=tr, TE=u(280, 450) if three_d else u(80, 145), TI=float(np.round(null)),
+                       echo_train_length=20, three_d=three_d, fat_sat=bool(rng.random() < 0.4))  # fmt: skip
     if sequence == "PD":
         return replace(base, TR=u(2000, 3800), TE=u(10, 32), echo_train_length=int(rng.integers(4, 9)))
     if sequence == "DWI":
@@ -146,13 +175,31 @@ def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
     if sequence == "T2STAR":
         return replace(base, kind="gre", TR=u(450, 900), TE=u(15, 30), flip_deg=u(15, 25))
     if sequence == "SWI":
-        return replace(base, kind="swi", TR=u(25, 50), TE=u(18, 40), flip_deg=u(12, 18), three_d=True)
+        tr = u(27, 50)
+        return replace(base, kind="swi", TR=tr, TE=u(18, min(40, tr - 5)), flip_deg=u(12, 18), three_d=True)
+    if sequence == "MRA":
+        return replace(base, kind="tof", TR=u(20, 32), TE=u(3.4, 7), flip_deg=u(16, 25), three_d=True)
+    if sequence == "ASL":
+        # Sites keep the map, or the pictures it was subtracted from.
+        kind = rng.choice(["cbf", "epi_gre", "se"], p=[0.5, 0.25, 0.25])
+        if kind == "se":  # three-dimensional GRASE
+            return replace(base, TR=u(3500, 5500), TE=u(14, 40), three_d=True, fat_sat=True)
+        return replace(base, kind=kind, TR=u(3000, 5500), TE=u(10, 25), fat_sat=True)
+    if sequence == "PWI":
+        kind = rng.choice(["cbv", "cbf", "epi_gre"], p=[0.4, 0.2, 0.4])
+        return replace(base, kind=kind, TR=u(1200, 2200), TE=u(28, 50), flip_deg=u(60, 90), fat_sat=True,
+                       contrast_agent=bool(kind == "epi_gre"))  # fmt: skip
     raise ValueError(f"No protocol is known for {sequence!r}.")
+
+
+def _null(tr: float) -> float:
+    """Inversion time in ms that nulls cerebrospinal fluid at a repetition time in ms."""
+    return 4200 * np.log(2 / (1 + np.exp(-tr / 4200)))
 
 
 def personal_tissue(rng: np.random.Generator) -> np.ndarray:
     """Draw one person's tissue values around the table's, shape (8, tissues), same rows as the table."""
-    spread = np.exp(rng.normal(0, 0.05, _VALUES.shape)).astype(np.float32)
+    spread = np.exp(rng.normal(0, 0.07, _VALUES.shape)).astype(np.float32)
     values = _VALUES * spread
     values[7] *= np.exp(rng.normal(0, 0.35))  # dose and delay of the agent
     return values
@@ -182,7 +229,7 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
         t1 = 1 / (1 / t1 + RELAXIVITY_R1 * agent)
         t2 = 1 / (1 / t2 + RELAXIVITY_R2 * agent)
         t2_star = 1 / (1 / t2_star + 2 * RELAXIVITY_R2 * agent)
-    tr, te, ti = protocol.TR, protocol.TE, protocol.TI
+    tr, te, ti = protocol.TR, protocol.contrast_TE, protocol.TI
     kind = protocol.kind
     artery, vein = ID["artery"], ID["vein"]
 
@@ -193,22 +240,29 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
         out = density * np.abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
     elif kind == "mprage":
         out = density * np.abs(1 - 2 * np.exp(-ti / t1) / (1 + np.exp(-tr / t1))) * np.exp(-te / t2_star)
-    elif kind in ("gre", "swi", "epi_gre"):
+    elif kind in ("gre", "swi", "epi_gre", "tof"):
         flip = np.deg2rad(protocol.flip_deg)
         e1 = np.exp(-tr / t1)
         out = density * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1) * np.exp(-te / t2_star)
         if kind == "swi":
             out[vein] *= rng.uniform(0.2, 0.6)
+        elif kind == "tof":
+            out[BRAIN] *= rng.uniform(0.55, 1)  # magnetisation transfer, where it is switched on
+            out[artery] = density[artery] * np.sin(flip) * rng.uniform(0.65, 1)  # fresh blood is not saturated
     elif kind == "epi_se":
         out = density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2) * np.exp(-protocol.b_value * adc * 1e-3)
     elif kind == "adc":
         out = np.where(BRAIN | (density > 0.75), adc, 0.0)
     elif kind == "fa":
         out = np.where(BRAIN, fa, rng.uniform(0, 0.2) * (density > 0.05))
+    elif kind in ("cbf", "cbv"):
+        out = (_FLOW if kind == "cbf" else _VOLUME) * np.exp(rng.normal(0, 0.2, _FLOW.shape))
+        # Blood still on its way in large arteries: much in some pictures, crushed in others.
+        out[[artery, vein]] *= rng.uniform(0.3, 1.2)
     else:
         raise ValueError(f"No signal equation is known for {kind!r}.")
 
-    if kind in ("adc", "fa"):
+    if kind in MAPS:
         return out.astype(np.float32)
     flow = rng.uniform(0, 1)
     if kind in ("se", "ir"):

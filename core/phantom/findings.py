@@ -74,7 +74,7 @@ def add_finding(tissue: np.ndarray, inside: np.ndarray, finding: str, rng: np.ra
         part[room & (r < rng.uniform(1.2, 1.9)) & labels_in(part, "white_matter", "grey_matter")] = ID["oedema"]
         part[room & (r < 1)] = ID["rim"]
         # Some tumours have a hollow core with a thin rim, some are solid, some do not take up agent at all.
-        core = rng.choice([0.0, 0.6, 0.75, 0.88])
+        core = rng.choice([0.0, 0.0, 0.5, 0.65, 0.8, 0.88])
         part[room & (r < core)] = ID["necrosis"]
         if finding == "glioma" and rng.random() < 0.15:
             part[part == ID["rim"]] = ID["oedema"]

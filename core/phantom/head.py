@@ -145,7 +145,7 @@ def _depth(body: np.ndarray) -> np.ndarray:
 
 def _soft_tissue(c: _Canvas, body, depth, grain, coarse) -> None:
     c.fill(body, "muscle")
-    c.fill(body & (grain > 0.9) & (at_z < -20), "fat")  # planes between muscles
+    c.fill(body & (np.abs(grain) < 0.09) & (at_z < -20), "fat")  # planes between muscles
     c.fill(body & (depth < np.where(at_z > -60, 5.5, 7) + 2 * coarse), "fat")
     c.fill(body & (c.distance < 20) & (at_z > 20), "fat")  # scalp
     c.both((36, 58, -86), (16, 20, 20), "fat", body)  # cheeks

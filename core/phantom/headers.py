@@ -44,6 +44,9 @@ _DESCRIPTIONS = {
     "T2STAR": ("t2_fl2d_{p}_hemo", "{p} GRE T2*", "T2_FFE {p}"),
     "SWI": ("SWI_Images {p}", "{p} SWAN", "SWIp {p}"),
     "BOLD": ("ep2d_bold_{p}_rest", "{p} fMRI", "BOLD_task {p}"),
+    "MRA": ("tof_3d_{p}", "{p} 3D TOF MRA", "TOF COW {p}"),
+    "ASL": ("ep2d_pasl_{p}", "{p} 3D ASL", "pCASL {p}"),
+    "PWI": ("ep2d_perf_{p}", "{p} PERFUSION DSC", "PWI {p}"),
 }
 
 #: *ScanningSequence* and *SequenceVariant* by kind of protocol.
@@ -55,6 +58,9 @@ _CODES = {
     "swi": (["GR"], ["SP"]),
     "epi_gre": (["EP", "GR"], ["SK"]),
     "epi_se": (["EP", "SE"], ["SK"]),
+    "tof": (["GR"], ["SP"]),
+    "cbf": (["EP", "GR"], ["SK"]),
+    "cbv": (["EP", "GR"], ["SK"]),
     "adc": (["EP", "SE"], ["SK"]),
     "fa": (["EP", "SE"], ["SK"]),
 }
@@ -129,6 +135,8 @@ def _description(protocol: Protocol, plane: str, scanner: Scanner, rng: np.rando
 def _image_type(protocol: Protocol, scanner: Scanner) -> list[str]:
     if protocol.kind in ("adc", "fa"):
         return ["DERIVED", "PRIMARY", "DIFFUSION", protocol.sequence]
+    if protocol.kind in ("cbf", "cbv"):
+        return ["DERIVED", "PRIMARY", "ASL" if protocol.sequence == "ASL" else "PERFUSION", protocol.kind.upper()]
     plain = ["M", "ND"] if scanner.manufacturer == "SIEMENS" else ["OTHER"]
     return ["ORIGINAL", "PRIMARY", *{"epi_se": ["DIFFUSION", "NONE"], "swi": ["M", "SWI"]}.get(protocol.kind, plain)]
 
@@ -143,6 +151,9 @@ def _sequence_name(protocol: Protocol) -> str:
         "swi": "*swi3d1r",
         "epi_gre": "*epfid2d1_64",
         "epi_se": f"*ep_b{protocol.b_value:.0f}t",
+        "tof": "*fl3d1r",
+        "cbf": "*epfid2d1_64",
+        "cbv": "*epfid2d1_64",
         "adc": "*ep_b0_1000",
         "fa": "*ep_b0_1000",
     }[protocol.kind]

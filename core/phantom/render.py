@@ -1,35 +1,37 @@
 """Slices to train on: every person in every plane and sequence, seen through many scanners and many hands.
 
-Nuisances come in two kinds: what a scanner does (`core.phantom.scan`, and ghosts, ringing and reformats here) and what
-people do to pictures afterwards (stripping, defacing, cropping, windowing, JPEG). Each is drawn independently of plane
-and sequence, so that none of them gives the class away; only an echo-planar readout belongs to its sequences.
+What says nothing about plane and sequence (`core.phantom.nuisances`) comes from scanners (`core.phantom.scan`, and
+ghosts and ringing here) and from what people do to pictures afterwards (stripping and defacing here, the rest in
+`core.phantom.export`). Each is drawn independently of the class, so that none of them gives it away; only an
+echo-planar readout belongs to its sequences.
 """
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
-from core import images
-from core.phantom import anatomy, contrast, scan
+from core.phantom import anatomy, contrast, maps, scan
 from core.phantom.anatomy import Person
-from core.phantom.contrast import BRAIN
+from core.phantom.contrast import BRAIN, Protocol
+from core.phantom.export import exported, reformatted
 from core.phantom.findings import SICK
 from core.phantom.head import at_y, at_z
+from core.phantom.nuisances import Nuisances
 from core.phantom.scan import Plane
 from core.phantom.series import Scan, render_series
-from core.phantom.tissues import ID, TISSUES, labels_in
+from core.phantom.tissues import ID, labels_in
 from core.vocabulary import PLANES
 
 __all__ = ["LEAVES", "Scan", "render_series", "training_slices"]
 
-#: What the shipped model is taught to tell apart; LOCALIZER and FIELDMAP come from headers only.
-LEAVES = ("T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI")
-_WHITE = (np.arange(len(TISSUES)) == ID["white_matter"]).astype(np.float32)
-_SHARES = np.array([1.4, 1.4, 1.3, 1.3, 0.8, 1.3, 0.7, 0.45, 0.8, 0.7, 0.5]) / 10.65
+#: What the shipped model is taught to tell apart; LOCALIZER and FIELDMAP come from headers only, OTHER from nothing.
+LEAVES = (
+    "T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI", "MRA", "ASL", "PWI",
+)  # fmt: skip
+_SHARES = np.array([1.4, 1.5, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 0.9, 0.7, 0.5, 0.4, 0.6, 0.5])
+_SHARES = _SHARES / _SHARES.sum()
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class _Views:
         )
 
 
-def training_slices(random_state: int, n: int, size: int = 128) -> Iterator[tuple[np.ndarray, str, str]]:
+def training_slices(
+    random_state: int, n: int, size: int = 128, odds: Nuisances | None = None
+) -> Iterator[tuple[np.ndarray, str, str]]:
     """Render one person as slices for training.
 
     Parameters
@@ -70,6 +74,8 @@ def training_slices(random_state: int, n: int, size: int = 128) -> Iterator[tupl
     n : int
     size : int
         Side of the model input.
+    odds : Nuisances, optional
+        The usual ones when not given.
 
     Yields
     ------
@@ -78,6 +84,7 @@ def training_slices(random_state: int, n: int, size: int = 128) -> Iterator[tupl
     plane, sequence : str
         The sequence is one of `LEAVES`.
     """
+    odds = odds or Nuisances()
     person = anatomy.make_person(random_state)
     rng = np.random.default_rng([31, random_state])
     values = contrast.personal_tissue(np.random.default_rng([23, random_state]))
@@ -86,63 +93,112 @@ def training_slices(random_state: int, n: int, size: int = 128) -> Iterator[tupl
         plane = str(rng.choice(PLANES))
         sequence = str(rng.choice(LEAVES, p=_SHARES))
         protocol = contrast.draw_protocol(sequence, rng)
-        signal = contrast.signal(values * np.exp(rng.normal(0, 0.06, values.shape)), protocol, rng)
-        yield _picture(views[plane], plane, protocol, signal, size, rng), plane, sequence
+        picture = _picture(views[plane], plane, protocol, values, odds, rng)
+        yield exported(picture, size, odds, rng), plane, sequence
 
 
-def _picture(seen: _Views, plane: str, protocol, signal: np.ndarray, size: int, rng) -> np.ndarray:
+def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, odds: Nuisances, rng) -> np.ndarray:
+    """One slice as it leaves the scanner or the tool that stripped or reformatted it."""
+    at = _placed(seen, odds.sick, rng)
+    # The field of view keeps the whole brain; how much of the rest is seen differs.
+    side = round(rng.uniform(195, 265))
+    thickness = float(rng.choice([1, 1, 2, 3, 4, 5, 6]))
+    tissue = seen.defaced if rng.random() < odds.defaced else seen.tissue
+    signals = maps.measured(values * np.exp(rng.normal(0, odds.jitter, values.shape)), protocol, rng)
+    if protocol.kind == "tof" and rng.random() < 0.35:
+        # Angiograms are mostly looked at as the brightest of a slab.
+        steps = rng.uniform(2, 9) * np.arange(-2, 3)
+        slab = [replace(at, centre=at.centre + step * at.normal) for step in steps]
+        pictures = [np.max([scan.cut(tissue, place, signals[0], side, 1) for place in slab], axis=0)]
+    else:
+        pictures = [scan.cut(tissue, at, signal, side, thickness) for signal in signals]
+    kept = scan.kept_in(seen.kept, at, side)
+    if protocol.kind in ("epi_se", "fa"):
+        pictures = _fibres(pictures, scan.cut(tissue, at, contrast.WHITE, side, thickness), protocol, rng)
+    if protocol.kind == "epi_gre" and rng.random() < 0.85:
+        pictures = [picture * kept for picture in pictures]
+    elif protocol.sequence in ("T2STAR", "SWI") and rng.random() < 0.7:
+        pictures = [picture * kept ** rng.uniform(0.1, 0.6) for picture in pictures]
+    if rng.random() < odds.grain:
+        grain = 1 + rng.uniform(0.02, 0.07) * scan.smooth_field(rng, (side, side), int(rng.integers(20, 70)))
+        pictures = [picture * grain for picture in pictures]
+    stripped = rng.random() < odds.stripped
+    if stripped:
+        mask = _stripped(seen, at, side, rng)
+        pictures = [picture * mask for picture in pictures]
+    if plane != "axial" and rng.random() < odds.covered:
+        end = side // 2 + round(rng.uniform(5, 90))
+        pictures = [np.where(np.arange(side)[:, None] < end, picture, 0) for picture in pictures]
+    if protocol.kind in scan.ECHO_PLANAR:
+        fat = scan.cut(tissue, at, signals[0] * contrast.FATTY, side, thickness) if rng.random() < 0.4 else None
+        pictures = _echo_planar(pictures, None if stripped else fat, kept, rng)
+        spacing = rng.uniform(1.0, 2.7) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.8, 4.0)
+    else:
+        blur = rng.uniform(0.3, 0.8) if protocol.sequence != "ASL" else rng.uniform(1, 3)
+        pictures = [ndimage.gaussian_filter(picture, blur) for picture in pictures]
+        spacing = rng.uniform(0.9, 1.9)
+    if rng.random() < odds.reformatted:
+        way = rng.integers(2**31)
+        pictures = [reformatted(picture, np.random.default_rng(way)) for picture in pictures]
+    pictures = [scan.to_matrix(picture.astype(np.float32), spacing) for picture in pictures]
+    snr = np.exp(rng.uniform(np.log(8), np.log(80)))
+    if protocol.kind in contrast.MAPS:
+        return maps.computed(pictures, protocol, snr, rng, stripped or rng.random() < 0.75)
+    return scan.add_noise(_received(pictures[0], odds, rng).astype(np.float32), snr, rng)
+
+
+def _placed(seen: _Views, sick: float, rng: np.random.Generator) -> Plane:
     first, last = seen.extent
     depth = first + (last - first) * rng.uniform(0.03, 0.97)
-    if len(seen.sick) and rng.random() < 0.35:
-        # What people publish shows what they looked for.
+    if len(seen.sick) and rng.random() < sick:
         depth = rng.choice(seen.sick)
-    at = scan.place(
+    return scan.place(
         (depth, *(seen.middle + rng.normal(0, (8, 5)))),
         rng.normal(0, (4, 2.5)),
         rng.normal(0, 4) if rng.random() < 0.6 else rng.normal(0, 12),
     )
-    # The field of view keeps the whole brain; how much of the rest is seen differs.
-    side = round(rng.uniform(195, 265))
-    thickness = float(rng.choice([1, 1, 2, 3, 4, 5, 6]))
-    tissue = seen.defaced if rng.random() < 0.15 else seen.tissue
-    image = scan.cut(tissue, at, signal, side, thickness)
-    echo_planar, is_map = protocol.kind in scan.ECHO_PLANAR, protocol.kind in ("adc", "fa")
-    if protocol.kind == "epi_gre" and rng.random() < 0.85:
-        image = image * scan.kept_in(seen.kept, at, side)
-    if protocol.kind == "epi_se" and protocol.b_value >= 500 and rng.random() < 0.5:
-        # One direction instead of the trace: fibres across it are brighter than fibres along it.
-        fibres = scan.cut(tissue, at, _WHITE, side, thickness)
-        angle = scan.smooth_field(rng, image.shape, int(rng.integers(6, 14)))
-        image = image * (1 + fibres * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1))
-    if rng.random() < 0.5:
-        # Anatomy is never uniform inside a tissue.
-        image = image * (1 + rng.uniform(0.02, 0.07) * scan.smooth_field(rng, image.shape, int(rng.integers(20, 70))))
-    if rng.random() < 0.35:
-        image = image * _stripped(seen, at, side, rng)
-    if echo_planar:
-        image = scan.distort(image, rng.uniform(0, 4) * scan.smooth_field(rng, image.shape, 4))
-        # Signal decays along the train, which blurs its direction; functional runs pay for speed with resolution.
-        image = ndimage.gaussian_filter(image, (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.8)))
-        spacing = rng.uniform(1.8, 4.0) if protocol.kind == "epi_gre" else rng.uniform(1.0, 2.7)
-    else:
-        image = ndimage.gaussian_filter(image, rng.uniform(0.3, 0.8))
-        spacing = rng.uniform(0.9, 1.9)
-    if rng.random() < 0.25:
-        image = _reformatted(image, rng)
-    image = scan.to_matrix(image, spacing)
-    if not is_map:
-        image = image * scan.shading(rng, image.shape, rng.uniform(0, 0.45))
-        if rng.random() < 0.35:
-            image = image * scan.surface_coils(image, rng.uniform(0.1, 0.7))
-        if rng.random() < 0.15:
-            image = _ghost(image, rng)
-        if rng.random() < 0.2:
-            image = _ringing(image, rng)
-    elif rng.random() < 0.3:
-        # Where nobody masks a map, the air holds whatever noise gave.
-        image = np.where(image > 0.02, image, rng.uniform(0, 1.5) * image.max() * rng.random(image.shape) ** 2)
-    snr = np.exp(rng.uniform(np.log(8), np.log(80)))
-    return _exported(scan.add_noise(image.astype(np.float32), snr, rng, is_map), size, rng)
+
+
+def _fibres(pictures: list[np.ndarray], white: np.ndarray, protocol: Protocol, rng) -> list[np.ndarray]:
+    """What the direction of fibres does to anisotropy, and to a picture weighted along one direction."""
+    if protocol.kind == "fa":
+        return [pictures[0] * maps.tracts(white, rng), pictures[1]]
+    if protocol.b_value < 500 or rng.random() < 0.5:
+        return pictures
+    angle = scan.smooth_field(rng, white.shape, int(rng.integers(6, 14)))
+    return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1)) for picture in pictures]
+
+
+def _echo_planar(pictures: list[np.ndarray], fat: np.ndarray | None, kept: np.ndarray, rng) -> list[np.ndarray]:
+    """Distortion, blur, ghosts, and fat that lands elsewhere, all along the phase direction (the columns)."""
+    if fat is not None:
+        away = int(rng.choice([-1, 1]) * rng.integers(8, 40))
+        pictures = [picture - fat + np.roll(fat, away, 0) for picture in pictures]
+    shape = pictures[0].shape
+    shift = rng.uniform(0, 4) * scan.smooth_field(rng, shape, 4)
+    # Near air in the head the field is worst: there signal is stretched, or piles up.
+    shift += rng.choice([-1, 1]) * rng.uniform(0, 12) * (1 - kept)
+    # Signal decays along the train, which blurs its direction; functional runs pay for speed with resolution.
+    blur = (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.8))
+    share = rng.uniform(0.01, 0.08) if rng.random() < 0.5 else 0.0
+    answer = []
+    for picture in pictures:
+        picture = ndimage.gaussian_filter(scan.distort(picture, shift), blur)
+        # Odd and even lines differ a little, which copies the head half a field of view away.
+        answer.append(picture + share * np.roll(picture, shape[0] // 2, 0) if share else picture)
+    return answer
+
+
+def _received(image: np.ndarray, odds: Nuisances, rng: np.random.Generator) -> np.ndarray:
+    """Coils, motion, and lines that were not measured."""
+    image = image * scan.shading(rng, image.shape, rng.uniform(0, 0.45))
+    if rng.random() < odds.uneven:
+        image = image * scan.surface_coils(image, 0.1 + 1.2 * rng.random() ** 2, tuple(rng.normal(0, 0.25, 2)))
+    if rng.random() < odds.ghosts:
+        image = _ghost(image, rng)
+    if rng.random() < odds.ringing:
+        image = _ringing(image, rng)
+    return image
 
 
 def _stripped(seen: _Views, at: Plane, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,17 +221,6 @@ def _stripped(seen: _Views, at: Plane, side: int, rng: np.random.Generator) -> n
     return mask
 
 
-def _reformatted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A stack of thick slices cut across: one direction of the picture is coarse, in steps or interpolated."""
-    step = rng.uniform(1.5, 6.5)
-    rows, columns = image.shape
-    along_rows = rng.random() < 0.7
-    small = (columns, max(16, round(rows / step))) if along_rows else (max(16, round(columns / step)), rows)
-    way = [Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC][rng.integers(3)]
-    coarse = Image.fromarray(image.astype(np.float32)).resize(small, Image.Resampling.BOX)
-    return np.clip(np.asarray(coarse.resize((columns, rows), way)), 0, None)
-
-
 def _ghost(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Motion or pulsation: faint copies along the phase direction."""
     shift, axis = int(rng.integers(3, max(4, image.shape[0] // 2))), int(rng.integers(2))
@@ -189,44 +234,3 @@ def _ringing(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     limit = rng.uniform(0.55, 0.9) * 0.5
     spectrum[np.abs(np.fft.fftfreq(image.shape[0])) > limit] = 0
     return np.abs(np.fft.irfft2(spectrum, image.shape)).astype(np.float32)
-
-
-def _exported(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """What happens between the scanner and us: cropping, resizing, windowing, 8 bits, JPEG, borders, mirroring."""
-    if rng.random() < 0.35:
-        image = _cropped(image, rng)
-    if rng.random() < 0.12:
-        # Pixels that are not square, exported as if they were.
-        stretched = (round(image.shape[1] * rng.uniform(0.75, 1.25)), image.shape[0])
-        image = np.asarray(Image.fromarray(image).resize(stretched, Image.Resampling.BILINEAR))
-    model, _ = images.to_model_input(image, None, size)
-    if rng.random() < 0.5:
-        # a narrow or a wide window
-        low, high = rng.uniform(-0.06, 0.08), rng.uniform(0.7, 1.2)
-        model = np.clip((model - low) / (high - low), 0, 1)
-    if rng.random() < 0.5:
-        model = model ** np.exp(rng.normal(0, 0.25))
-    if rng.random() < 0.25:
-        buffer = io.BytesIO()
-        Image.fromarray((model * 255).astype(np.uint8)).save(buffer, "JPEG", quality=int(rng.integers(40, 95)))
-        model = np.asarray(Image.open(buffer), np.float32) / 255
-    if rng.random() < 0.2:
-        # Room around the head, as resampling onto an atlas leaves it.
-        small = round(size * rng.uniform(0.65, 0.97))
-        inner = np.asarray(Image.fromarray(model.astype(np.float32)).resize((small, small), Image.Resampling.BILINEAR))
-        model = np.zeros((size, size), np.float32)
-        top, left = rng.integers(0, size - small + 1, 2)
-        model[top : top + small, left : left + small] = inner
-    if rng.random() < 0.5:
-        model = model[:, ::-1]
-    return np.ascontiguousarray(model, np.float32)
-
-
-def _cropped(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Cut tightly around what is bright, as public picture collections have it."""
-    strong = image > 0.18 * np.percentile(image, 99)
-    rows, columns = np.flatnonzero(strong.any(1)), np.flatnonzero(strong.any(0))
-    if len(rows) <= 20 or len(columns) <= 20:
-        return image
-    pad = int(rng.integers(0, 8))
-    return image[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(columns[0] - pad, 0) : columns[-1] + pad + 1]

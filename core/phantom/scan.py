@@ -11,10 +11,11 @@ from PIL import Image
 from scipy import ndimage
 
 from core.phantom.anatomy import Person
+from core.phantom.contrast import MAPS
 from core.phantom.tissues import ID
 
 #: Protocol kinds read out by an echo-planar train, with its distortion and low resolution.
-ECHO_PLANAR = ("epi_se", "epi_gre", "adc", "fa")
+ECHO_PLANAR = ("epi_se", "epi_gre", *MAPS)
 
 _AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 #: How far, in mm, an air-filled cavity takes signal away from gradient-echo EPI.
@@ -131,17 +132,22 @@ def shading(rng: np.random.Generator, shape: tuple[int, int], strength: float) -
     return np.exp(strength * (smooth_field(rng, shape, 3) + 0.4 * smooth_field(rng, shape, 5)))
 
 
-def surface_coils(image: np.ndarray, strength: float) -> np.ndarray:
-    """Gain of many small coils around the head, around 1: what lies near them is brighter than the middle."""
+def surface_coils(image: np.ndarray, strength: float, offset: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """Gain of many small coils around the head, around 1: what lies near them is brighter than the middle.
+
+    ``offset`` moves the darkest place, in radii of the head along rows and columns; a head that lies on its coils is
+    bright at the nape.
+    """
     rows, columns = np.indices(image.shape, np.float32)
-    weight = image / max(float(image.sum()), 1e-6)
+    weight = np.maximum(image, 0)
+    weight = weight / max(float(weight.sum()), 1e-6)
     squared = np.zeros(image.shape, np.float32)
-    for grid in (rows, columns):
+    for grid, shift in zip((rows, columns), offset, strict=True):
         middle = float((weight * grid).sum())
         # A filled ellipse reaches twice as far as its standard deviation.
         reach = 2 * np.sqrt(float((weight * (grid - middle) ** 2).sum())) + 1
-        squared += ((grid - middle) / reach) ** 2
-    return np.exp(strength * (np.minimum(squared, 2) - 0.5))
+        squared += ((grid - middle) / reach - shift) ** 2
+    return np.exp(strength * (np.minimum(squared, 2.5) - 0.5))
 
 
 def distort(image: np.ndarray, shift_mm: np.ndarray) -> np.ndarray:
@@ -158,16 +164,11 @@ def to_matrix(image: np.ndarray, spacing_mm: float) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def add_noise(image: np.ndarray, snr: float, rng: np.random.Generator, is_map: bool = False) -> np.ndarray:
-    """Rician noise of a magnitude image at a signal-to-noise ratio over its bright tissue.
-
-    A map (ADC, FA) has Gaussian noise inside the head, and zeros outside.
-    """
+def add_noise(image: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+    """Rician noise of a magnitude image at a signal-to-noise ratio over its bright tissue."""
     lit = image[image > 0]
     sigma = (float(np.percentile(lit, 70)) if lit.size else 1.0) / snr
     real = image + sigma * rng.standard_normal(image.shape, np.float32)
-    if is_map:
-        return np.clip(np.where(image > 0.02, real, 0), 0, None)
     return np.hypot(real, sigma * rng.standard_normal(image.shape, np.float32))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from core.phantom import contrast, scan
+from core.phantom import contrast, maps, scan
 from core.phantom.anatomy import Person
 from core.phantom.contrast import Protocol
 from core.phantom.tissues import ORIGIN, SHAPE
@@ -78,12 +78,13 @@ def render_series(
     Scan
     """
     tissue = np.ascontiguousarray(scan.view(person.tissue, plane))
-    signal = contrast.signal(contrast.personal_tissue(np.random.default_rng([23, person.seed])), protocol, rng)
+    values = contrast.personal_tissue(np.random.default_rng([23, person.seed]))
+    signals = maps.measured(values, protocol, rng)
     first, last = scan.extent(person, plane)
     margin = 0.04 * (last - first)
     centres = np.linspace(first + margin, last - margin, n_slices)
     snr, bias = rng.uniform(18, 45), rng.uniform(0.05, 0.25)
-    is_map, echo_planar = protocol.kind in ("adc", "fa"), protocol.kind in scan.ECHO_PLANAR
+    is_map, echo_planar = protocol.kind in contrast.MAPS, protocol.kind in scan.ECHO_PLANAR
     keep = scan.signal_kept(person, plane, rng.uniform(0.5, 0.9)) if protocol.kind == "epi_gre" else None
     size = field_of_view_mm
     # The shading belongs to the coil and the distortion to the head: all slices of a series share them.
@@ -96,13 +97,23 @@ def render_series(
     slices, planes = [], []
     for centre in centres:
         at = scan.place(middle + (centre - middle[0]) * normal, tilt_deg)
-        image = scan.cut(tissue, at, signal, size, thickness_mm)
+        pictures = [scan.cut(tissue, at, signal, size, thickness_mm) for signal in signals]
+        if protocol.kind == "fa":
+            pictures[0] *= maps.tracts(scan.cut(tissue, at, contrast.WHITE, size, thickness_mm), rng)
         if keep is not None:
-            image = image * scan.kept_in(keep, at, size)
+            pictures = [picture * scan.kept_in(keep, at, size) for picture in pictures]
         # Without distortion there still is the scanner's point spread: voxels are no sharp boxes.
-        image = scan.distort(image, shift) if echo_planar else ndimage.gaussian_filter(image, 0.45)
-        image = scan.to_matrix(image, spacing_mm)
-        slices.append(scan.add_noise(image if is_map else image * coil, snr, rng, is_map))
+        pictures = [
+            scan.to_matrix(
+                scan.distort(picture, shift) if echo_planar else ndimage.gaussian_filter(picture, 0.45), spacing_mm
+            )
+            for picture in pictures
+        ]
+        if is_map:
+            # Files of ours hold no negative numbers.
+            slices.append(np.maximum(maps.computed(pictures, protocol, snr, rng, masked=True), 0))
+        else:
+            slices.append(scan.add_noise(pictures[0] * coil, snr, rng))
         planes.append(at)
     corner = (size - size / matrix) / 2
     step = float(np.diff(centres).mean()) if n_slices > 1 else thickness_mm

@@ -1,0 +1,61 @@
+"""Is it a brain at all? What a model was never meant for is set apart before its answer counts.
+
+The shipped model was shown pictures of other things while it was trained (`core.phantom.other`), and learned a plane
+through the space of its features that parts them from brains. The plane stands in the card, so that whoever has a
+slice's embedding can tell.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+
+def brain_probability(embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarray:
+    """Tell how surely slices show a brain.
+
+    Parameters
+    ----------
+    embeddings : ndarray, shape (n, d)
+        Pooled features of the model that `card` belongs to.
+    card : dict
+        With ``brain`` = {"weight": d numbers, "bias": number}; models that were never shown anything else lack it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        From 0 to 1; 1 where the card cannot tell.
+
+    Examples
+    --------
+    >>> brain_probability(np.array([[2.0], [-2.0]]), {"brain": {"weight": [1.0], "bias": 0.0}}).round(2).tolist()
+    [0.88, 0.12]
+    """
+    embeddings = np.asarray(embeddings, float)
+    plane = card.get("brain")
+    if plane is None:
+        return np.ones(len(embeddings))
+    return expit(embeddings @ np.array(plane["weight"], float) + plane["bias"])
+
+
+def brain_threshold(proba: np.ndarray, lost: float = 0.005) -> float:
+    """Find the probability below which a slice is no brain.
+
+    Parameters
+    ----------
+    proba : ndarray, shape (n,)
+        `brain_probability` of slices that do show one.
+    lost : float
+        Share of them that may be set apart by mistake.
+
+    Returns
+    -------
+    float
+        At most 0.5.
+
+    Examples
+    --------
+    >>> brain_threshold(np.linspace(0, 1, 1001), lost=0.1)
+    0.1
+    """
+    return float(min(0.5, np.quantile(proba, lost)))
