@@ -25,7 +25,7 @@ ARMS = {
     "no reformats or coverage": replace(USUAL, reformatted=0.0, covered=0.0),
     "lesions as they fall": replace(USUAL, sick=0.0),
 }
-SMALL = Recipe(persons=40, held_back=4, slices_per_person=300, stages=((64, 8), (128, 4)))
+SMALL = Recipe(persons=40, held_back=4, slices_per_person=300, epochs=8)
 
 
 def score(arm: str, seed: int) -> dict:

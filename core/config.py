@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from core.errors import ConfigError
+from core.images import MODEL_SIZE
 
 KINDS = ("transfer", "dual", "bayesian", "siamese")
 LABELS = ("plane", "sequence", "plane-sequence")
@@ -79,7 +80,7 @@ class RunConfig:
     label: str = "sequence"
     backbone: str = "slicescope"
     weights: str = "slicescope"
-    image_size: int = 128
+    image_size: int = MODEL_SIZE
     epochs: int = 20
     fine_tune_epochs: int = 0
     batch_size: int = 64

@@ -24,10 +24,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from core import bundle, calibration, classify, cohort, novelty, runs
+from core import bundle, calibration, classify, cohort, images, novelty, runs
 from core.config import RunConfig
 from core.phantom import render
 from core.phantom.nuisances import Nuisances
@@ -55,10 +54,7 @@ class Recipe:
         What happens to slices, and how often.
     size : int
         Side of the model input in pixels.
-    stages : tuple of (int, int)
-        Side of the images in pixels, and epochs: contrast and gross shape are learned from small images, which take
-        a fraction of the time. The last stage's side is `size`.
-    batch_size : int
+    epochs, batch_size : int
     dtype_policy : str
         Of Keras: what the network is computed in while it is trained. The weights are kept in single precision.
     learning_rate : float
@@ -69,11 +65,11 @@ class Recipe:
 
     persons: int = 100
     held_back: int = 8
-    slices_per_person: int = 900
+    slices_per_person: int = 1000
     others: float = 0.1
     odds: Nuisances = field(default_factory=Nuisances)
-    size: int = 128
-    stages: tuple[tuple[int, int], ...] = ((64, 10), (96, 4), (128, 5))
+    size: int = images.MODEL_SIZE
+    epochs: int = 16
     batch_size: int = 64
     dtype_policy: str = "mixed_bfloat16"
     learning_rate: float = 2e-3
@@ -101,11 +97,11 @@ def phantoms_key() -> str:
 
 def make_shard(seed: int, recipe: Recipe, path: Path) -> None:
     """Render one phantom person into ``path``: uint8 images and their labels, which are empty for other things."""
-    images, planes, sequences = [], [], []
+    pictures, planes, sequences = [], [], []
     rng = np.random.default_rng([37, seed])
 
     def add(image, plane, sequence):
-        images.append(np.round(image * 255).astype(np.uint8))
+        pictures.append(np.round(image * 255).astype(np.uint8))
         planes.append(plane)
         sequences.append(sequence)
 
@@ -114,7 +110,7 @@ def make_shard(seed: int, recipe: Recipe, path: Path) -> None:
         if rng.random() < recipe.others:
             add(not_a_brain(rng, recipe.size, image), "", "")
     partial = path.with_suffix(".part.npz")
-    np.savez(partial, images=np.stack(images), plane=np.array(planes), sequence=np.array(sequences))
+    np.savez(partial, images=np.stack(pictures), plane=np.array(planes), sequence=np.array(sequences))
     partial.replace(path)
 
 
@@ -147,18 +143,13 @@ def numbers(words: np.ndarray, names: list[str]) -> np.ndarray:
     return np.array([place.get(str(word), -1) for word in words])
 
 
-def toned(images: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Change uint8 images as cheaply as can be: mirrored, shifted a little, another tone; float32 in [0, 1].
-
-    They are shrunk to ``size`` by averaging, as `core.images.to_model_input` does.
-    """
+def toned(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change uint8 slices as cheaply as can be: mirrored, shifted a little, another tone; float32 in [0, 1]."""
     grey = np.arange(256, dtype=np.float32) / 255
-    answer = np.empty((len(images), size, size), np.float32)
-    for place, image in enumerate(images):
-        image = np.roll(image, rng.integers(-4, 5, 2), (0, 1))
-        if size != len(image):
-            image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-        answer[place] = (grey ** np.exp(rng.normal(0, 0.15)))[image[:, ::-1] if rng.random() < 0.5 else image]
+    answer = np.empty(pictures.shape, np.float32)
+    for place, picture in enumerate(pictures):
+        picture = np.roll(picture, rng.integers(-3, 4, 2), (0, 1))
+        answer[place] = (grey ** np.exp(rng.normal(0, 0.15)))[picture[:, ::-1] if rng.random() < 0.5 else picture]
     return answer
 
 
@@ -178,7 +169,7 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     from core.models import BUILDERS
 
     keras.utils.set_random_seed(recipe.random_state)
-    images, plane, sequence = load(shards)
+    pictures, plane, sequence = load(shards)
     classes = {"plane": list(PLANES), "sequence": list(render.LEAVES)}
     taught = {**classes, _BRAIN: ["other", "brain"]}
     y = {
@@ -190,58 +181,52 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     class Batches(keras.utils.PyDataset):
         """Shuffled batches; what has no answer for a head has no weight there."""
 
-        def __init__(self, size: int, stage: int):
+        def __init__(self):
             super().__init__()
-            self.size, self.rng = size, np.random.default_rng([recipe.random_state, stage])
-            self.order = self.rng.permutation(len(images))
+            self.rng = np.random.default_rng(recipe.random_state)
+            self.order = self.rng.permutation(len(pictures))
 
         def __len__(self):
-            return len(images) // recipe.batch_size
+            return len(pictures) // recipe.batch_size
 
         def __getitem__(self, i):
             rows = self.order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
             answers = [y[head][rows] for head in taught]
             weights = [(answer >= 0).astype(np.float32) for answer in answers]
-            x = toned(images[rows], self.rng, self.size)[..., None]
+            x = toned(pictures[rows], self.rng)[..., None]
             return x, tuple(np.maximum(answer, 0) for answer in answers), tuple(weights)
 
         def on_epoch_end(self):
-            self.order = self.rng.permutation(len(images))
+            self.order = self.rng.permutation(len(pictures))
 
-    def build(size):
-        config = RunConfig(name="shipped", kind="dual", cohort="phantom", weights="none", image_size=size, dropout=0.3)
+    def build(dtype_policy):
+        keras.config.set_dtype_policy(dtype_policy)
+        config = RunConfig(
+            name="shipped", kind="dual", cohort="phantom", weights="none", image_size=recipe.size, dropout=0.3
+        )
         return BUILDERS["dual"](config, taught)
 
-    steps = sum(epochs for _, epochs in recipe.stages) * (len(images) // recipe.batch_size)
+    steps = recipe.epochs * (len(pictures) // recipe.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.learning_rate / 20, steps, warmup_target=recipe.learning_rate, warmup_steps=steps // 20, alpha=0.01
     )
-    keras.config.set_dtype_policy(recipe.dtype_policy)
-    model = None
-    for number, (size, epochs) in enumerate(recipe.stages):
-        before, model = model, build(size)
-        model.compile(
-            keras.optimizers.AdamW(schedule, weight_decay=1e-4, use_ema=True, ema_momentum=0.998),
-            [keras.losses.SparseCategoricalCrossentropy() for _ in taught],
-            loss_weights=[0.5, 1.0, 0.3],
-            weighted_metrics=[["accuracy"] for _ in taught],
-        )
-        model.optimizer.build(model.trainable_variables)
-        if before is not None:
-            model.set_weights(before.get_weights())
-            for mine, earlier in zip(model.optimizer.variables, before.optimizer.variables, strict=True):
-                mine.assign(earlier)
-        callbacks = [
-            keras.callbacks.BackupAndRestore(checkpoint / str(number), delete_checkpoint=False),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=False),
-        ]
-        model.fit(Batches(size, number), epochs=epochs, callbacks=callbacks, verbose=2)
-    keras.config.set_dtype_policy("float32")
-    trained = build(recipe.size)
+    model = build(recipe.dtype_policy)
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=1e-4, use_ema=True, ema_momentum=0.998),
+        [keras.losses.SparseCategoricalCrossentropy() for _ in taught],
+        loss_weights=[0.5, 1.0, 0.3],
+        weighted_metrics=[["accuracy"] for _ in taught],
+    )
+    callbacks = [
+        keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=False),
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=False),
+    ]
+    model.fit(Batches(), epochs=recipe.epochs, callbacks=callbacks, verbose=2)
+    trained = build("float32")
     trained.set_weights(model.get_weights())
     rng = np.random.default_rng([43, recipe.random_state])
-    picked = (rng.integers(0, len(images), _SETTLING_SIZE) for _ in range(_SETTLING))
-    settle(trained, (toned(images[rows], rng, recipe.size) for rows in picked))
+    picked = (rng.integers(0, len(pictures), _SETTLING_SIZE) for _ in range(_SETTLING))
+    settle(trained, (toned(pictures[rows], rng) for rows in picked))
     kernel, bias = trained.get_layer(_BRAIN).get_weights()
     brain = {"weight": (kernel[:, 1] - kernel[:, 0]).tolist(), "bias": float(bias[1] - bias[0])}
     return keras.Model(trained.input, trained.outputs[: len(classes)], name="dual"), classes, brain
@@ -269,8 +254,8 @@ def asker(model) -> Callable[[np.ndarray], tuple[list[np.ndarray], np.ndarray]]:
 
     both = keras.Model(model.input, [*model.outputs, model.get_layer(FEATURES).output])
 
-    def ask(images):
-        *proba, embeddings = both.predict(images.astype(np.float32)[..., None] / 255, batch_size=256, verbose=0)
+    def ask(pictures):
+        *proba, embeddings = both.predict(pictures.astype(np.float32)[..., None] / 255, batch_size=256, verbose=0)
         return proba, embeddings
 
     return ask
@@ -288,8 +273,8 @@ def judge(
     card: dict[str, Any] = {"temperature": {}, "unsure_below": {}, "brain": brain}
     parts = []
     for part in (shards[:half], shards[half:]):
-        images, *words = load(part)
-        answers, embeddings = ask(images)
+        pictures, *words = load(part)
+        answers, embeddings = ask(pictures)
         y = {head: numbers(w, classes[head]) for head, w in zip(classes, words, strict=True)}
         proba = dict(zip(classes, answers, strict=True))
         parts.append((proba, y, novelty.brain_probability(embeddings, card)))
@@ -402,9 +387,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=Recipe.persons)
     parser.add_argument("--held-back", type=int, default=Recipe.held_back)
     parser.add_argument("--slices-per-person", type=int, default=Recipe.slices_per_person)
-    parser.add_argument(
-        "--epochs", type=int, nargs="+", default=[epochs for _, epochs in Recipe.stages], help="of each stage"
-    )
+    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--batch-size", type=int, default=Recipe.batch_size)
     parser.add_argument(
         "--dtype-policy",
@@ -415,10 +398,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = vars(parser.parse_args())
     out, workers = options.pop("out"), options.pop("workers")
-    epochs, sides = options.pop("epochs"), [side for side, _ in Recipe.stages]
-    if len(epochs) != len(sides):
-        parser.error(f"--epochs takes {len(sides)} numbers, one a stage. Received: {len(epochs)}.")
-    recipe = Recipe(**options, stages=tuple(zip(sides, epochs, strict=True)))
+    recipe = Recipe(**options)
     # Other phantoms, other slices: what an earlier version of them left must not be gone on with.
     folder = get_settings().workspace / "weights" / phantoms_key()
     started = time.monotonic()

@@ -5,6 +5,7 @@ import streamlit as st
 from core import cohort, figures, jobs, runs, splits
 from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError
+from core.images import MODEL_SIZE
 from pages.shared import cached, state, widgets
 
 MEANINGS = {
@@ -55,7 +56,10 @@ def form(name: str) -> RunConfig:
     with st.expander("More choices", icon=":material/tune:"):
         one, two = st.columns(2)
         image_size = one.select_slider(
-            "Image size", [64, 96, 128, 160, 192, 224], 128, help="Pixels along a side; ResNet50 was made for 224."
+            "Image size",
+            [64, 96, 128, 160, 192, 224],
+            MODEL_SIZE,
+            help="Pixels along a side; ResNet50 was made for 224.",
         )
         batch = two.select_slider("Batch size", [8, 16, 32, 64, 128], 64)
         rate = one.select_slider("Learning rate", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2], 1e-3, format_func=lambda v: f"{v:g}")

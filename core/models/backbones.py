@@ -10,14 +10,15 @@ from keras import layers
 
 from core.config import BACKBONES, WEIGHT_FILES
 from core.errors import BundleError, ConfigError, WeightsUnavailable
+from core.images import MODEL_SIZE
 from core.models.parts import FEATURES, encoder_of
 from core.settings import WEIGHTS_DIR
 
-#: Filters and residual blocks of each stage after the stem; each stage halves the map, so 128 pixels end in 8 × 8.
+#: Filters and residual blocks of each stage after the stem; each stage halves the map, so 96 pixels end in 6 × 6.
 _STAGES = ((32, 1), (64, 2), (176, 1))
 
 
-def build_backbone(name: str, weights: str = "none", size: int = 128) -> keras.Model:
+def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> keras.Model:
     """Build a backbone and fill in its weights.
 
     Parameters

@@ -101,7 +101,7 @@ def _pose(rng: np.random.Generator) -> np.ndarray:
         @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     )
-    scale = rng.normal(0.99, 0.035) * rng.normal(1, (0.035, 0.035, 0.035))
+    scale = rng.normal(0.94, 0.035) * rng.normal(1, (0.035, 0.035, 0.035))
     matrix = turn / scale
     centre = -ORIGIN - np.array([0, 20, 0])
     shift = centre - matrix @ (centre + rng.normal(0, 1.5, 3))

@@ -1,8 +1,12 @@
 """The brain of one person: soft tissue maps sharpened and folded, and what lies deep in it at its MNI places."""
 
 import numpy as np
+from scipy import ndimage
 
 from core.phantom.tissues import ID, labels_in, noise
+
+#: How far from the midline the middle of half a brain lies, and the sphere that folds are drawn on.
+_HALF_MM, _SPHERE_MM = 20, 60
 
 
 def sharpen(tissue, white, grey, distance, inside, millimetres, atrophy: float, rng) -> None:
@@ -17,17 +21,19 @@ def sharpen(tissue, white, grey, distance, inside, millimetres, atrophy: float, 
     white = 1.06 * white + rng.uniform(0.05, 0.12) * noise(rng, 2.2, shape)
     grey = grey + rng.uniform(0.05, 0.1) * noise(rng, 3, shape)
     # Sulci are sheets: where a smooth field is zero there is fluid, and cortex on both sides of it.
-    width = rng.uniform(2.9, 3.6)
-    fold = noise(rng, width, shape)
-    away = np.abs(fold) * np.float32(1.41 * width)  # about the distance to the sheet in mm
+    width = rng.uniform(2.1, 2.8)
+    fold, stretch = _folds(millimetres, width, rng)
+    away = np.abs(fold) * stretch * np.float32(1.41 * width)  # about the distance to the sheet in mm
     cerebellum = (z < -12 - 0.25 * np.clip(-40 - y, 0, 60)) & (y < -38)
     stem = (np.abs(x) < 18) & (z < -8) & (y > -52)
-    reach = np.clip((rng.uniform(17, 23) - depth) / 9, 0, 1)
+    reach = np.clip((rng.uniform(23, 30) - depth) / 7, 0, 1)
     reach[cerebellum | stem] = 0
-    fluid += reach * (rng.uniform(0.5, 0.75) + np.float32(atrophy)) * np.exp(-((away / np.float32(1.0)) ** 2))
-    cortex = reach * rng.uniform(0.35, 0.5) * np.exp(-((away / np.float32(2.9)) ** 2))
-    grey += cortex
-    white -= cortex
+    fluid += reach * (rng.uniform(0.9, 1.2) + 1.5 * np.float32(atrophy)) * np.exp(-((away / np.float32(0.9)) ** 2))
+    cortex = reach * rng.uniform(0.55, 0.7) * np.exp(-((away / np.float32(2.7)) ** 4))
+    # Between sheets lies a blade of white matter, below the crown of the gyrus.
+    blade = reach * rng.uniform(0.3, 0.45) * np.clip((away - 2.6) / 1.0, 0, 1) * np.clip((depth - 3.0) / 2, 0, 1)
+    grey += cortex - blade
+    white += blade - cortex
     # Folia of the cerebellum: thin leaves, nearly level.
     leaves = np.sin(z * np.float32(2 * np.pi / rng.uniform(4.5, 6)) + 1.3 * noise(rng, 6, shape) + 0.06 * y)
     outer = cerebellum * np.clip((16 - depth) / 10, 0, 1)
@@ -42,6 +48,23 @@ def sharpen(tissue, white, grey, distance, inside, millimetres, atrophy: float, 
     keep = labels_in(tissue, "vein", "artery")
     fill = inside & ~keep
     tissue[fill] = np.where(known, choice, ID["csf"])[fill]
+
+
+def _folds(millimetres, width: float, rng) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth field whose zeros are sheets that run from the surface towards the middle of each half of the brain.
+
+    It is drawn on a sphere, more or less, and carried inwards; returned with how much wider it is at each place than
+    where it was drawn.
+    """
+    x, y, z = millimetres
+    away = [x - _HALF_MM * np.sign(x), y + 20, z - 6]
+    radius = np.sqrt(sum(a**2 for a in away))
+    # A quarter of the depth is kept, so that no sulcus runs straight, nor as deep as its neighbour.
+    shrink = (0.75 * _SPHERE_MM + 0.25 * radius) / np.maximum(radius, 8)
+    side = 2 * int(1.4 * _SPHERE_MM)
+    field = noise(rng, width, (side, side, side))
+    at = np.stack([a * shrink + side / 2 for a in away])
+    return ndimage.map_coordinates(field, at, order=1, mode="grid-wrap"), 1 / shrink
 
 
 def add_deep_structures(tissue, inside, millimetres, wide: float, rng) -> None:

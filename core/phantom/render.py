@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from core.images import MODEL_SIZE
 from core.phantom import anatomy, contrast, maps, scan
 from core.phantom.anatomy import Person
 from core.phantom.contrast import BRAIN, Protocol
@@ -30,7 +31,7 @@ __all__ = ["LEAVES", "Scan", "render_series", "training_slices"]
 LEAVES = (
     "T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI", "MRA", "ASL", "PWI",
 )  # fmt: skip
-_SHARES = np.array([1.4, 1.5, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 0.9, 0.7, 0.5, 0.4, 0.6, 0.5])
+_SHARES = np.array([1.5, 1.4, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 0.9, 0.7, 0.5, 0.4, 0.6, 0.5])
 _SHARES = _SHARES / _SHARES.sum()
 
 
@@ -63,7 +64,7 @@ class _Views:
 
 
 def training_slices(
-    random_state: int, n: int, size: int = 128, odds: Nuisances | None = None
+    random_state: int, n: int, size: int = MODEL_SIZE, odds: Nuisances | None = None
 ) -> Iterator[tuple[np.ndarray, str, str]]:
     """Render one person as slices for training.
 
