@@ -12,7 +12,7 @@ CANDIDATES := python3 python3.12 python3.13 python3.11
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help app install test lint weights screenshots docker clean
+.PHONY: help app install test lint weights screenshots sheets docker clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +34,9 @@ weights: install ## train the shipped weights anew from phantoms alone, into ass
 
 screenshots: $(VENV)/installed-dev ## take the pictures of the README in the system's Chromium
 	@$(BIN)/python docs/screenshots.py
+
+sheets: $(VENV)/installed-dev ## draw phantoms, and beside real slices into out/ where SLICESCOPE_REAL_DATA names some
+	@$(BIN)/python docs/sheets.py
 
 docker: ## build the container image
 	docker build -t slicescope .

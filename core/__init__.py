@@ -1,3 +1,3 @@
 """Slicescope's core: everything behind the pages, free of Streamlit."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

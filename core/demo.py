@@ -21,15 +21,17 @@ COHORT = "phantom"
 PATIENTS = 12
 SEED = 7
 #: Raised whenever the phantoms change, so that older cohorts are made anew.
-_VERSION = 3
+_VERSION = 4
 #: Another seed than the cohort's: the example's patient is in no cohort.
 _EXAMPLE_SEED = 8
 
 Report = Callable[[float, str], None]
 
 
-def write_files(folder: Path, n_patients: int, random_state: int, report: Report | None = None) -> int:
-    """Write a phantom cohort's DICOM files, with ``labels.csv`` beside them saying what each series shows.
+def write_files(
+    folder: Path, n_patients: int, random_state: int, report: Report | None = None, labels: bool = True
+) -> list[dict[str, str]]:
+    """Write a phantom cohort's DICOM files.
 
     Parameters
     ----------
@@ -39,11 +41,13 @@ def write_files(folder: Path, n_patients: int, random_state: int, report: Report
         See `core.phantom.study.write_cohort`.
     report : callable, optional
         Called with (share done from 0 to 1, message).
+    labels : bool
+        Whether ``labels.csv`` is written beside them.
 
     Returns
     -------
-    int
-        Series written.
+    list of dict
+        What each series shows, as from `core.phantom.study.write_cohort`.
 
     Raises
     ------
@@ -67,7 +71,8 @@ def write_files(folder: Path, n_patients: int, random_state: int, report: Report
             lambda done, total: report(done / total, f"Phantom patient {done} of {total}"),
             os.cpu_count() or 1,
         )
-        pd.DataFrame(truth).to_csv(partial / "labels.csv", index=False)
+        if labels:
+            pd.DataFrame(truth).to_csv(partial / "labels.csv", index=False)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
@@ -75,7 +80,7 @@ def write_files(folder: Path, n_patients: int, random_state: int, report: Report
         raise InputError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return len(truth)
+    return truth
 
 
 def make_cohort(n_patients: int = PATIENTS, random_state: int = SEED, report: Report | None = None) -> Cohort:
@@ -102,9 +107,9 @@ def make_cohort(n_patients: int = PATIENTS, random_state: int = SEED, report: Re
     files = _phantoms() / COHORT
     _stamp().unlink(missing_ok=True)
     shutil.rmtree(files, ignore_errors=True)
-    write_files(files, n_patients, random_state, lambda share, message: report(0.7 * share, message))
-    truth = pd.read_csv(files / "labels.csv").to_dict("records")
-    (files / "labels.csv").unlink()
+    truth = write_files(
+        files, n_patients, random_state, lambda share, message: report(0.7 * share, message), labels=False
+    )
     made = cohort.scan(
         files,
         COHORT,

@@ -37,7 +37,7 @@ def test_slices_below_the_threshold_and_blank_ones_are_set_apart():
 
 
 def test_threshold_loses_few_brains_and_is_never_above_a_half():
-    proba = np.random.default_rng(0).beta(8, 1, 4000)
+    proba = np.random.default_rng(0).beta(3, 1, 4000)
     threshold = novelty.brain_threshold(proba, lost=0.01)
     assert (proba < threshold).mean() == pytest.approx(0.01, abs=0.003)
     assert novelty.brain_threshold(np.full(10, 0.99)) == 0.5
