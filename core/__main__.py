@@ -56,10 +56,9 @@ def demo(options: argparse.Namespace, progress: _Progress) -> None:
 
     if options.out:
         patients = demo.PATIENTS if options.patients is None else options.patients
-        truth = demo.write_files(options.out, patients, demo.SEED if options.seed is None else options.seed, progress)
-        print(
-            f"{len(truth)} phantom series in {options.out}; labels.csv there says what each shows. {NOT_FOR_CLINICAL_USE}"
-        )
+        seed = demo.SEED if options.seed is None else options.seed
+        n = len(demo.write_files(options.out, patients, seed, progress))
+        print(f"{n} phantom series in {options.out}; labels.csv there says what each shows. {NOT_FOR_CLINICAL_USE}")
         return
     if options.quiet_if_ready and demo.ready():
         return

@@ -76,6 +76,28 @@ def test_blank_slices_are_no_brain_and_have_no_say(model, study):
     assert series.set_index("path").loc["one", "sequence_p"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("below", "apart"), [(0.5, {"1.2"}), (0.05, set())])
+def test_what_the_model_sets_apart_is_no_brain_slice_by_slice_and_as_a_series(monkeypatch, study, below, apart):
+    """Bright slices are no brains here, as far as the embedding tells."""
+
+    class Worker(BrightnessWorker):
+        def predict(self, folder, images):
+            answer = super().predict(folder, images)
+            return replace(answer, embeddings=np.where(images.mean(axis=(1, 2)) > 0.5, -2.0, 2.0)[:, None])
+
+    card = {**CARD, "brain": {"weight": [1.0], "bias": 0.0, "below": below}}
+    monkeypatch.setattr(bundle, "read_card", lambda folder: card)
+    monkeypatch.setattr(inference, "get_worker", Worker)
+    slices, series, _ = classify.classify(study)
+    for column in ("plane_verdict", "sequence_verdict"):
+        other = series[column] == "not_a_brain"
+        assert set(series["SeriesInstanceUID"][other]) == apart
+        other = slices[column] == "not_a_brain"
+        assert set(slices["SeriesInstanceUID"][other]) == apart | {"1.1"}  # which has one blank slice
+    # The answer is given all the same; the verdict says what it is worth.
+    assert set(series["sequence"]) == {"T1", "T2"}
+
+
 def test_file_whose_pixels_fail_is_rejected_whole(model, study, make_slice):
     (study.root / "one" / "1.dcm").write_bytes((study.root / "one" / "1.dcm").read_bytes()[:-100])
     slices, _, rejected = classify.classify(study)
