@@ -38,9 +38,10 @@ def phantoms(odds: Nuisances, n: int) -> dict[tuple[str, str], list[np.ndarray]]
 def real(folder: Path) -> dict[tuple[str, str], list[np.ndarray]]:
     """Slices of real files, by plane and sequence, those of one subject apart from each other."""
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
-    truth = pd.read_csv(folder / "labels.csv")[["path", "sequence", "subject"]].rename(columns={"sequence": "word"})
-    table = made.table.merge(truth, on="path")
-    table["word"] = [sequence_from(word) for word in table["word"]]
+    truth = pd.read_csv(folder / "labels.csv")[["path", "plane", "sequence", "subject"]]
+    table = made.table.drop(columns=["sequence"]).merge(truth, on="path", suffixes=("", "_true"))
+    table["word"] = [sequence_from(word) for word in table["sequence"]]
+    table["plane"] = table["plane_true"].where(table["plane_true"] != "volume", table["plane"])
     table = table[table["plane"].notna() & table["word"].isin(LEAVES)]
     found = defaultdict(list)
     for (plane, word), part in table.groupby(["plane", "word"]):
