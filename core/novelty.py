@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from core import bundle
+from core.config import RunConfig
+from core.settings import WEIGHTS_DIR
+
 
 def brain_probability(embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarray:
     """Tell how surely slices show a brain.
@@ -36,6 +40,27 @@ def brain_probability(embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarra
     if plane is None:
         return np.ones(len(embeddings))
     return expit(embeddings @ np.array(plane["weight"], float) + plane["bias"])
+
+
+def inherited(config: RunConfig) -> dict[str, Any]:
+    """Tell what a run's card may take over: the plane holds as long as the features are the shipped model's own.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Returns
+    -------
+    dict
+        ``{"brain": …}`` for a head on the frozen shipped backbone at its own image size, else empty. A Siamese run
+        answers with embeddings of its own.
+    """
+    if config.weights != "slicescope" or config.fine_tune_epochs or config.kind == "siamese":
+        return {}
+    shipped = bundle.read_card(WEIGHTS_DIR)
+    if shipped["input_shape"][0] != config.image_size or "brain" not in shipped:
+        return {}
+    return {"brain": shipped["brain"]}
 
 
 def brain_threshold(proba: np.ndarray, lost: float = 0.005) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, runs, splits
+from core import batches, cohort, novelty, runs, splits
 from core.config import RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
@@ -196,6 +196,7 @@ def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_
         "weights": Path(config.weights).name,
         "mc_samples": config.mc_samples,
         "split_hash": split_hash,
+        **novelty.inherited(config),
         "limits": [
             f"Learnt from {len(train_rows)} slices of {patients} patients of the cohort {config.cohort}; other "
             "scanners, protocols and diseases may look different.",

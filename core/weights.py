@@ -58,7 +58,7 @@ class Recipe:
     dtype_policy : str
         Of Keras: what the network is computed in while it is trained. The weights are kept in single precision.
     learning_rate : float
-        Peak of a cosine schedule with one tenth of warm-up.
+        Peak of a cosine schedule with one twentieth of warm-up.
     random_state : int
         Seed of everything. People are numbered from ``1000 * (random_state + 1)``, away from the demo cohort's.
     """

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from core import bundle, images, inference, novelty
 from core.classify import is_other
+from core.config import RunConfig
 from core.phantom.other import not_a_brain
 from core.phantom.render import training_slices
 from core.settings import WEIGHTS_DIR
@@ -41,6 +42,24 @@ def test_threshold_loses_few_brains_and_is_never_above_a_half():
     threshold = novelty.brain_threshold(proba, lost=0.01)
     assert (proba < threshold).mean() == pytest.approx(0.01, abs=0.003)
     assert novelty.brain_threshold(np.full(10, 0.99)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({}, True),
+        ({"kind": "bayesian"}, True),
+        ({"kind": "siamese"}, False),
+        ({"fine_tune_epochs": 1}, False),
+        ({"image_size": 64}, False),
+        ({"weights": "none"}, False),
+    ],
+)
+def test_runs_on_the_frozen_shipped_backbone_know_what_is_no_brain(monkeypatch, change, taken):
+    card = {"input_shape": [96, 96, 1], "brain": {"weight": [1.0], "bias": 0.0, "below": 0.3}}
+    monkeypatch.setattr(bundle, "read_card", lambda folder: card)
+    config = RunConfig(**{"name": "mine", "kind": "dual", "cohort": "c", "image_size": 96, **change})
+    assert novelty.inherited(config) == ({"brain": card["brain"]} if taken else {})
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -205,6 +206,45 @@ def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
     assert len(people) == len(work) == 33
     assert max(people) < 100_000
     assert {(n, size) for _, n, size in work} == {(40, 16)}
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_toned_slices_keep_their_order_of_grey_and_may_be_mirrored():
+    ramp = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (24, 1))
+    made = weights.toned(np.stack([ramp] * 200), np.random.default_rng(0))
+    assert (made.shape, made.dtype) == ((200, 24, 24), np.float32)
+    assert made.min() == 0 and made.max() <= 1
+    # Rows are alike, whatever the shift; columns rise or fall but for where the shift wraps.
+    assert (made == made[:, :1]).all()
+    steps = np.sign(np.diff(made[:, 0], axis=1)).sum(1)
+    assert 60 < (steps > 0).sum() < 140 and (np.abs(steps) >= 21).all()
+    assert len(np.unique(made.max((1, 2)))) > 100
+
+
+def test_settling_gives_normalisation_the_mean_statistics_of_all_batches():
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.BatchNormalization(momentum=0.9)])
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(number, 1 + number, (64, 4, 4)).astype(np.float32) for number in range(5)]
+    weights.settle(model, batches)
+    (layer,) = model.layers
+    assert float(layer.moving_mean[0]) == pytest.approx(np.mean([b.mean() for b in batches]), abs=1e-4)
+    assert float(layer.moving_variance[0]) == pytest.approx(np.mean([b.var() for b in batches]), rel=1e-4)
+    assert layer.momentum == 0.9
+
+
+@pytest.mark.slow
+def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains_and_other_things(tmp_path):
+    recipe = Recipe(persons=1, slices_per_person=40, others=0.5, size=32, epochs=1, batch_size=8)
+    make_shard(1000, recipe, tmp_path / "one.npz")
+    model, classes, brain = weights.train(recipe, [tmp_path / "one.npz"], tmp_path / "checkpoint")
+    assert classes == CLASSES and model.output_names == ["plane", "sequence"]
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+    proba, embeddings = weights.asker(model)(load([tmp_path / "one.npz"])[0])
+    assert [p.shape[1] for p in proba] == [3, N] and embeddings.shape[1] == len(brain["weight"])
+    assert all(np.allclose(p.sum(1), 1, atol=1e-5) for p in proba)
 
 
 # --- judgement --------------------------------------------------------------------------------------------------------
