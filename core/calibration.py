@@ -182,7 +182,7 @@ def fit_threshold(proba: np.ndarray, y: np.ndarray, target: float = 0.9, least: 
     return least if kept[0] < max(1, 0.05 * len(y)) else 1.0
 
 
-def fit(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def fit(proba: np.ndarray, y: np.ndarray, caution: float = 1.0) -> tuple[float, float]:
     """Fit both on the same slices: `fit_temperature`, then `fit_threshold` on what it makes of them.
 
     Parameters
@@ -190,10 +190,12 @@ def fit(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     proba : ndarray, shape (n, C)
         Uncalibrated probabilities of slices that the model was not trained on.
     y : ndarray of int, shape (n,)
+    caution : float
+        Factor on the temperature: above 1 for a model that will be asked about slices unlike these.
 
     Returns
     -------
     temperature, unsure_below : float
     """
-    temperature = fit_temperature(proba, y)
+    temperature = caution * fit_temperature(proba, y)
     return temperature, fit_threshold(apply_temperature(proba, temperature), y)

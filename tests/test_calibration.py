@@ -94,3 +94,15 @@ def test_vote_of_nobody():
         series_vote.vote(np.empty((0, 2)))
     names, voted = series_vote.vote_by(np.empty((0, 2)), [])
     assert names == [] and voted.shape == (0, 2)
+
+
+def test_caution_warms_the_temperature_and_the_threshold_is_fitted_on_what_it_makes():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet([0.3, 0.3, 0.3], 4000)
+    y = np.array([rng.choice(3, p=p) for p in proba])
+    temperature, below = calibration.fit(proba, y)
+    warm, warm_below = calibration.fit(proba, y, caution=1.5)
+    assert warm == pytest.approx(1.5 * temperature)
+    assert temperature == pytest.approx(1, abs=0.1)
+    assert below == calibration.fit_threshold(calibration.apply_temperature(proba, temperature), y)
+    assert warm_below == calibration.fit_threshold(calibration.apply_temperature(proba, warm), y) < below

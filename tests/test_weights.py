@@ -17,10 +17,11 @@ from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES
 from core.settings import PROJECT_DIR, WEIGHTS_DIR
 from core.vocabulary import PLANES
-from core.weights import Recipe, judge, judge_on_real, load, make_shard, make_shards
+from core.weights import ANSWERS, Recipe, judge, judge_on_real, load, make_shard, make_shards
 
 SMALL = {"persons": 2, "held_back": 1, "slices_per_person": 3, "size": 32, "epochs": 1, "batch_size": 4}
 N = len(LEAVES)
+ANSWERED = {"plane": list(PLANES), "sequence": list(ANSWERS)}
 #: The plane between brains and other things in the one feature that `Reader` has.
 PLANE = {"weight": [9.0], "bias": 0.0}
 CLASSES = {"plane": list(PLANES), "sequence": list(LEAVES)}
@@ -239,11 +240,11 @@ def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains
     recipe = Recipe(persons=1, slices_per_person=40, others=0.5, size=32, epochs=1, batch_size=8)
     make_shard(1000, recipe, tmp_path / "one.npz")
     model, classes, brain = weights.train(recipe, [tmp_path / "one.npz"], tmp_path / "checkpoint")
-    assert classes == CLASSES and model.output_names == ["plane", "sequence"]
+    assert classes == ANSWERED and model.output_names == ["plane", "sequence"]
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
     proba, embeddings = weights.asker(model)(load([tmp_path / "one.npz"])[0])
-    assert [p.shape[1] for p in proba] == [3, N] and embeddings.shape[1] == len(brain["weight"])
+    assert [p.shape[1] for p in proba] == [3, len(ANSWERS)] and embeddings.shape[1] == len(brain["weight"])
     assert all(np.allclose(p.sum(1), 1, atol=1e-5) for p in proba)
 
 
@@ -298,7 +299,7 @@ def test_scores_come_from_people_on_whom_nothing_was_fitted(held_back):
         assert np.mean(list(scores["by_class"].values())) == pytest.approx(2 / 3)
         assert scores["majority_baseline"] == pytest.approx(1 / n)
         # On the first half the model was always right, so it is taught to be surer: and is too sure on the second.
-        assert card["temperature"][head] < 1
+        assert card["temperature"][head] < weights.CAUTION
         assert scores["ece"] > 0.2
         assert 0 < card["unsure_below"][head] <= 1
     assert card["scores"]["phantoms"]["brain"] == {"auroc": 1.0, "brains_set_apart": 0.0, "others": 4}
@@ -364,14 +365,14 @@ def test_shipped_model_is_the_one_its_card_describes(card):
 
 
 def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
-    assert card["classes"] == CLASSES
+    assert card["classes"] == ANSWERED
     assert card["kind"] == "dual"
     assert set(card["recipe"]) == set(dataclasses.asdict(Recipe()))
     assert Recipe(**card["recipe"]).size == card["input_shape"][0] == card["input_shape"][1]
     assert card["limits"] and all(isinstance(limit, str) and len(limit) > 20 for limit in card["limits"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
     assert len(card["brain"]["weight"]) == 176 and 0 < card["brain"]["below"] <= 0.5
-    for head in CLASSES:
+    for head in ANSWERED:
         assert 0.2 < card["temperature"][head] < 5
         assert 0 <= card["unsure_below"][head] < 1
 
@@ -379,19 +380,21 @@ def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
 def test_shipped_card_holds_scores_on_held_back_people_far_above_the_baseline(card):
     scores = card["scores"]["phantoms"]
     held_back = card["recipe"]["held_back"]
-    for head, names in CLASSES.items():
+    for head, names in ANSWERED.items():
         score = scores[head]
         assert set(score["by_class"]) == set(names)
         assert score["people"] == held_back - held_back // 2
-        assert score["slices"] == score["people"] * card["recipe"]["slices_per_person"]
+        every = score["people"] * card["recipe"]["slices_per_person"]
+        assert score["slices"] == every if head == "plane" else 0.9 * every < score["slices"] < every
         assert score["majority_baseline"] + 0.3 < score["accuracy"] <= 1
-        assert 0 <= score["ece"] < 0.2
+        # Cautious on phantoms, because real heads are what it is for.
+        assert 0 <= score["ece"] < 0.3
         assert min(score["by_class"].values()) <= score["accuracy"] <= max(score["by_class"].values())
 
 
 def test_shipped_card_is_honest_about_real_brains(card):
     real = card["scores"]["real"]
-    assert set(real["sequence_by_class"]) <= set(LEAVES)
+    assert set(real["sequence_by_class"]) <= set(ANSWERS)
     assert real["sequence"] == pytest.approx(np.mean(list(real["sequence_by_class"].values())))
     assert 1 / 3 < real["plane"] <= 1
     assert 0 < real["subjects"] <= real["files"] <= real["slices"]
