@@ -101,14 +101,16 @@ def test_public_table_shows_no_real_path():
 
 
 class Worker:
-    """Says axial and T1 of everything."""
+    """Says axial and T1 of everything, and takes everything for a brain."""
 
     def predict(self, folder, slices):
         def certain(names):
             return np.tile(np.eye(len(names), dtype=np.float32)[0], (len(slices), 1))
 
-        classes = bundle.read_card(folder)["classes"]
-        return inference.Prediction({h: certain(c) for h, c in classes.items()}, classes, np.zeros((len(slices), 1)))
+        card = bundle.read_card(folder)
+        heads = {head: certain(names) for head, names in card["classes"].items()}
+        brain = np.tile(10 * np.array(card["brain"]["weight"], np.float32), (len(slices), 1))
+        return inference.Prediction(heads, card["classes"], brain)
 
 
 def test_each_bad_file_is_named_with_its_reason_and_the_good_one_is_read(workspace, make_slice, tmp_path, monkeypatch):
