@@ -63,6 +63,11 @@ def inherited(config: RunConfig) -> dict[str, Any]:
     return {"brain": shipped["brain"]}
 
 
+#: Above this no threshold lies, however sure the model is of phantoms: of public real slices 1.6 % lie below it, and of
+#: photographs, textures and scans of other things four in five.
+_HIGHEST = 0.7
+
+
 def brain_threshold(proba: np.ndarray, lost: float = 0.005) -> float:
     """Find the probability below which a slice is no brain.
 
@@ -76,11 +81,11 @@ def brain_threshold(proba: np.ndarray, lost: float = 0.005) -> float:
     Returns
     -------
     float
-        At most 0.5.
+        At most 0.7.
 
     Examples
     --------
     >>> brain_threshold(np.linspace(0, 1, 1001), lost=0.1)
     0.1
     """
-    return float(min(0.5, np.quantile(proba, lost)))
+    return float(min(_HIGHEST, np.quantile(proba, lost)))

@@ -311,7 +311,7 @@ def test_judgement_writes_what_a_card_needs(held_back):
     assert card["scores"]["phantoms"]["plane"]["accuracy"] == card["scores"]["phantoms"]["sequence"]["accuracy"] == 1
     assert set(card["scores"]["phantoms"]["sequence"]["by_class"].values()) == {1.0}
     assert card["recipe"] == dataclasses.asdict(recipe)
-    assert card["brain"] == {**PLANE, "below": 0.5}
+    assert card["brain"] == {**PLANE, "below": 0.7}
     assert card["classes"] == CLASSES and card["kind"] == "dual" and card["backbone"] == "slicescope"
     assert any("phantoms alone" in limit for limit in card["limits"])
     assert json.loads(json.dumps(card)) == card  # goes into a file and comes back
@@ -371,7 +371,7 @@ def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
     assert Recipe(**card["recipe"]).size == card["input_shape"][0] == card["input_shape"][1]
     assert card["limits"] and all(isinstance(limit, str) and len(limit) > 20 for limit in card["limits"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
-    assert len(card["brain"]["weight"]) == 176 and 0 < card["brain"]["below"] <= 0.5
+    assert len(card["brain"]["weight"]) == 176 and 0 < card["brain"]["below"] <= 0.7
     for head in ANSWERED:
         assert 0.2 < card["temperature"][head] < 5
         assert 0 <= card["unsure_below"][head] < 1
