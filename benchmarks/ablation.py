@@ -13,7 +13,7 @@ from core import bundle, runs
 from core.config import RunConfig
 from core.phantom.nuisances import Nuisances
 from core.settings import get_settings
-from core.weights import Recipe, asker, judge, judge_on_real, make_shards, phantoms_key, train
+from core.weights import Recipe, judge_on_real, make, phantoms_key
 
 USUAL = Nuisances()
 ARMS = {
@@ -31,15 +31,13 @@ SMALL = Recipe(persons=40, held_back=4, slices_per_person=300, epochs=8)
 def score(arm: str, seed: int) -> dict:
     """Train one arm with one seed, or find it trained; returns its scores on real slices and on its own phantoms."""
     recipe = replace(SMALL, odds=ARMS[arm], random_state=seed)
-    folder = get_settings().workspace / "weights" / phantoms_key()
     name = f"ablation-{phantoms_key()}-{recipe.key}"
     place = get_settings().runs_dir / name
     if not (place / "bundle" / bundle.CARD_FILE).exists():
-        shards = make_shards(recipe, folder / f"shards-{recipe.shards_key}", os.cpu_count() or 1)
-        model, classes, brain = train(recipe, shards[: recipe.persons], folder / f"checkpoint-{recipe.key}")
+        model, card = make(recipe, os.cpu_count() or 1)
         if not place.exists():
             runs.create_run(RunConfig(name=arm, kind="dual", cohort="phantom"), name)
-        bundle.save(model, judge(asker(model), classes, brain, recipe, shards[recipe.persons :]), place / "bundle")
+        bundle.save(model, card, place / "bundle")
     card = bundle.read_card(place / "bundle")
     real = card["scores"].get("real") or judge_on_real(get_settings().real_data, name)
     bundle.update_card(place / "bundle", scores={**card["scores"], "real": real})

@@ -16,26 +16,20 @@ from sklearn.preprocessing import StandardScaler
 
 from core import batches, bundle, cohort, inference
 from core.settings import WEIGHTS_DIR, get_settings
-from core.vocabulary import sequence_from
+from core.weights import with_truth
 
 LEAST_SUBJECTS = 5
 
 
 def read() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
-    """Rows with their truth, the shipped model's probabilities by head, and features (n, d)."""
+    """Rows with their truth, the shipped model's words by head (n,), and features (n, d)."""
     folder = get_settings().real_data
     card = bundle.read_card(WEIGHTS_DIR)
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
-    truth = pd.read_csv(folder / "labels.csv")[["path", "plane", "sequence", "subject"]]
-    rows = made.table.merge(truth, on="path", suffixes=("", "_true"))
-    rows["plane_true"] = rows["plane_true"].where(rows["plane_true"] != "volume", rows["plane"])
-    rows["sequence_true"] = [sequence_from(word) for word in rows["sequence_true"]]
+    rows = with_truth(made.table, folder)
     answer = inference.predict_local(WEIGHTS_DIR, batches.model_inputs(made, rows, card["input_shape"][0]))
-    return (
-        rows,
-        {head: np.array(card["classes"][head])[p.argmax(1)] for head, p in answer.heads.items()},
-        (answer.embeddings),
-    )
+    words = {head: np.array(card["classes"][head])[proba.argmax(1)] for head, proba in answer.heads.items()}
+    return rows, words, answer.embeddings
 
 
 def interval(by_subject: pd.Series) -> tuple[float, float]:

@@ -334,13 +334,46 @@ def judge(
     }
 
 
+def make(recipe: Recipe, workers: int):
+    """Take the steps up to a judged model, each only as far as it is not there yet; returns model and card."""
+    # Other phantoms, other slices: what an earlier version of them left must not be gone on with.
+    folder = get_settings().workspace / "weights" / phantoms_key()
+    shards = make_shards(recipe, folder / f"shards-{recipe.shards_key}", workers)
+    model, classes, brain = train(recipe, shards[: recipe.persons], folder / f"checkpoint-{recipe.key}")
+    return model, judge(asker(model), classes, brain, recipe, shards[recipe.persons :])
+
+
+def with_truth(table: pd.DataFrame, folder: Path, plane: str = "plane") -> pd.DataFrame:
+    """Put what ``labels.csv`` says of real files beside a table of their slices.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``path``, relative to ``folder``, and a column ``plane``.
+    folder : Path
+        With ``labels.csv``: path, plane (or ``volume``, cut along its coarsest axis), sequence, subject.
+    plane : str
+        Column that tells along which plane a volume was cut.
+
+    Returns
+    -------
+    DataFrame
+        The rows that have a truth, with ``plane_true``, ``sequence_true`` (our words) and ``subject``.
+    """
+    truth = pd.read_csv(folder / "labels.csv")[["path", "plane", "sequence", "subject"]]
+    table = table.merge(truth.rename(columns={"plane": "plane_true", "sequence": "sequence_true"}), on="path")
+    table["plane_true"] = table["plane_true"].where(table["plane_true"] != "volume", table[plane])
+    table["sequence_true"] = [sequence_from(word) for word in table["sequence_true"]]
+    return table
+
+
 def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 500) -> dict[str, Any]:
     """Score a model on real files, which took no part in making the shipped weights.
 
     Parameters
     ----------
     folder : Path
-        With ``labels.csv``: path, plane (or ``volume``, cut along its coarsest axis), sequence, subject.
+        See `with_truth`.
     model : str
         As for `core.classify.classify`.
     n_bootstrap : int
@@ -355,10 +388,7 @@ def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 50
     """
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
     slices, _, _ = classify.classify(made, model, workers=os.cpu_count() or 1)
-    truth = pd.read_csv(folder / "labels.csv")[["path", "plane", "sequence", "subject"]]
-    table = slices.merge(truth, on="path", suffixes=("", "_true"))
-    table["plane_true"] = table["plane_true"].where(table["plane_true"] != "volume", table["header_plane"])
-    table["sequence_true"] = [sequence_from(word) for word in table["sequence_true"]]
+    table = with_truth(slices, folder, "header_plane")
     known = table[table["sequence_true"].isin(render.LEAVES)]
 
     def shares(part: pd.DataFrame, head: str, *by: str) -> pd.Series:
@@ -412,12 +442,8 @@ def main() -> None:
     options = vars(parser.parse_args())
     out, workers = options.pop("out"), options.pop("workers")
     recipe = Recipe(**options)
-    # Other phantoms, other slices: what an earlier version of them left must not be gone on with.
-    folder = get_settings().workspace / "weights" / phantoms_key()
     started = time.monotonic()
-    shards = make_shards(recipe, folder / f"shards-{recipe.shards_key}", workers)
-    model, classes, brain = train(recipe, shards[: recipe.persons], folder / f"checkpoint-{recipe.key}")
-    card = judge(asker(model), classes, brain, recipe, shards[recipe.persons :])
+    model, card = make(recipe, workers)
     bundle.save(model, card, out)
     real = get_settings().real_data
     if real and out.resolve() == WEIGHTS_DIR.resolve():  # models are asked in their registered place only

@@ -11,14 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from core import cohort, images, sources
 from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES, training_slices
 from core.settings import PROJECT_DIR, get_settings
-from core.vocabulary import PLANES, sequence_from
+from core.vocabulary import PLANES
+from core.weights import with_truth
 
 SIZE, GAP, COLUMNS = 128, 4, 10
 #: People of no cohort and of no training.
@@ -38,13 +38,10 @@ def phantoms(odds: Nuisances, n: int) -> dict[tuple[str, str], list[np.ndarray]]
 def real(folder: Path) -> dict[tuple[str, str], list[np.ndarray]]:
     """Slices of real files, by plane and sequence, those of one subject apart from each other."""
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
-    truth = pd.read_csv(folder / "labels.csv")[["path", "plane", "sequence", "subject"]]
-    table = made.table.drop(columns=["sequence"]).merge(truth, on="path", suffixes=("", "_true"))
-    table["word"] = [sequence_from(word) for word in table["sequence"]]
-    table["plane"] = table["plane_true"].where(table["plane_true"] != "volume", table["plane"])
-    table = table[table["plane"].notna() & table["word"].isin(LEAVES)]
+    table = with_truth(made.table, folder)
+    table = table[table["plane_true"].notna() & table["sequence_true"].isin(LEAVES)]
     found = defaultdict(list)
-    for (plane, word), part in table.groupby(["plane", "word"]):
+    for (plane, word), part in table.groupby(["plane_true", "sequence_true"]):
         each = -(-COLUMNS // part["subject"].nunique())
         for _, own in part.groupby("subject"):
             for row in own.iloc[np.linspace(0.3, 0.7, each) * (len(own) - 1)].itertuples():
