@@ -22,6 +22,7 @@ ARMS = {
     "no stripping or defacing": replace(USUAL, stripped=0.0, defaced=0.0),
     "no exports": replace(USUAL, cropped=0.0, stretched=0.0, bordered=0.0, windowed=0.0, toned=0.0, jpeg=0.0),
     "no coils, ghosts, ringing, grain": replace(USUAL, uneven=0.0, ghosts=0.0, ringing=0.0, grain=0.0),
+    "rougher": replace(USUAL, jitter=0.08, noisy=0.5, ghosts=0.15, ringing=0.2, reformatted=0.25, windowed=0.5),
     "no reformats or coverage": replace(USUAL, reformatted=0.0, covered=0.0),
     "lesions as they fall": replace(USUAL, sick=0.0),
 }

@@ -21,7 +21,7 @@ COHORT = "phantom"
 PATIENTS = 12
 SEED = 7
 #: Raised whenever the phantoms change, so that older cohorts are made anew.
-_VERSION = 4
+_VERSION = 5
 #: Another seed than the cohort's: the example's patient is in no cohort.
 _EXAMPLE_SEED = 8
 

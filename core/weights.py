@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from core import bundle, calibration, classify, cohort, images, novelty, runs
+from core import bundle, calibration, classify, cohort, images, inference, novelty, runs
 from core.config import RunConfig
 from core.phantom import render
 from core.phantom.nuisances import Nuisances
@@ -77,7 +77,7 @@ class Recipe:
     others: float = 0.1
     odds: Nuisances = field(default_factory=Nuisances)
     size: int = images.MODEL_SIZE
-    epochs: int = 16
+    epochs: int = 20
     batch_size: int = 64
     dtype_policy: str = "mixed_bfloat16"
     learning_rate: float = 2e-3
@@ -260,7 +260,10 @@ def settle(model, batches: Iterable[np.ndarray]) -> None:
 
 
 def asker(model) -> Callable[[np.ndarray], tuple[list[np.ndarray], np.ndarray]]:
-    """Return what `judge` asks: uint8 images (n, size, size) to probabilities (n, classes) by head, and embeddings."""
+    """Return what `judge` asks: uint8 images (n, size, size) to probabilities (n, classes) by head, and embeddings.
+
+    As the card's ``mirrored`` makes `core.inference.forward` ask: the slice and its mirror image.
+    """
     import keras
 
     from core.models.parts import FEATURES
@@ -268,7 +271,10 @@ def asker(model) -> Callable[[np.ndarray], tuple[list[np.ndarray], np.ndarray]]:
     both = keras.Model(model.input, [*model.outputs, model.get_layer(FEATURES).output])
 
     def ask(pictures):
-        *proba, embeddings = both.predict(pictures.astype(np.float32)[..., None] / 255, batch_size=256, verbose=0)
+        def one(images):
+            return both.predict(images, batch_size=256, verbose=0)
+
+        *proba, embeddings = inference.mirrored_mean(one, pictures.astype(np.float32)[..., None] / 255)
         return proba, embeddings
 
     return ask
@@ -320,6 +326,7 @@ def judge(
         "kind": "dual",
         "classes": classes,
         "backbone": "slicescope",
+        "mirrored": True,
         "mc_samples": 30,
         **card,
         "scores": {"phantoms": scores},

@@ -21,7 +21,7 @@ from core.phantom.tissues import ID, ORIGIN, SHAPE, TISSUES, labels_in, noise
 __all__ = ["FINDINGS", "ID", "ORIGIN", "SHAPE", "TISSUES", "Person", "make_person"]
 
 #: How often each of `FINDINGS` is drawn.
-_ODDS = (0.18, 0.28, 0.13, 0.13, 0.14, 0.05, 0.09)
+_ODDS = (0.17, 0.26, 0.12, 0.12, 0.13, 0.05, 0.08, 0.07)
 
 #: Beyond this many mm from the brain all is equally far.
 _FAR = 26

@@ -4,8 +4,11 @@ Relaxation times at 1.5 T and 3 T follow Stanisz et al., Magn Reson Med 54:507 (
 and blood; Wansapura et al., J Magn Reson Imaging 9:531 (1999) for grey and white matter at 3 T; Rooney et al., Magn
 Reson Med 57:308 (2007) for cerebrospinal fluid; de Bazelaire et al., Radiology 230:652 (2004) for fat and marrow.
 Where papers differ the table takes a value between them; every person draws their own around it. Relaxivity of the
-contrast agent (4.5 L/mmol/s for r1) follows Rohrer et al., Invest Radiol 40:715 (2005). Perfusion of grey and white
-matter follows Parkes et al., Magn Reson Med 51:736 (2004), and their blood volume Leenders et al., Brain 113:27 (1990).
+contrast agent (4.5 L/mmol/s for r1) follows Rohrer et al., Invest Radiol 40:715 (2005). Ten minutes after a usual dose
+(0.1 mmol/kg) plasma holds 0.5 mmol/L and less each minute, see Staks et al., Invest Radiol 29:709 (1994); tissue
+without a barrier takes up part of that. The low diffusion of an acute infarct is that of Schlaug et al., Neurology
+49:113 (1997). Perfusion of grey and white matter follows Parkes et al., Magn Reson Med 51:736 (2004), and their blood
+volume Leenders et al., Brain 113:27 (1990).
 """
 
 from dataclasses import dataclass, replace
@@ -17,34 +20,35 @@ from core.phantom.tissues import ID, TISSUES
 # tissue: T1 at 1.5 T, T1 at 3 T (ms), T2 (ms), T2* (ms), proton density, ADC (1e-3 mm2/s), FA, agent (mmol/L)
 _TABLE = {
     "air": (1000, 1000, 50, 10, 0.0, 0.0, 0.0, 0),
-    "white_matter": (640, 850, 72, 52, 0.70, 0.75, 0.50, 0.006),
-    "grey_matter": (1050, 1400, 94, 56, 0.82, 0.85, 0.15, 0.016),
-    "deep_grey": (930, 1250, 78, 42, 0.80, 0.75, 0.22, 0.016),
-    "pallidum": (800, 1050, 60, 26, 0.76, 0.75, 0.28, 0.016),
+    "white_matter": (640, 850, 72, 52, 0.70, 0.75, 0.50, 0.005),
+    "grey_matter": (1050, 1400, 94, 56, 0.82, 0.85, 0.15, 0.012),
+    "deep_grey": (930, 1250, 78, 42, 0.80, 0.75, 0.22, 0.011),
+    "pallidum": (800, 1050, 60, 26, 0.76, 0.75, 0.28, 0.009),
     "csf": (4200, 4300, 1800, 700, 1.0, 3.0, 0.06, 0.0),
-    "dura": (900, 1100, 45, 15, 0.60, 0.8, 0.2, 0.3),
+    "dura": (900, 1100, 45, 15, 0.60, 0.8, 0.2, 0.15),
     "bone": (400, 450, 4, 1, 0.10, 0.1, 0.0, 0),
-    "marrow": (420, 470, 62, 12, 0.55, 0.3, 0.0, 0.08),
-    "fat": (300, 370, 85, 35, 0.78, 0.05, 0.0, 0.02),
-    "skin": (800, 950, 35, 15, 0.65, 0.6, 0.1, 0.15),
-    "muscle": (1000, 1400, 46, 28, 0.78, 1.4, 0.25, 0.10),
+    "marrow": (420, 470, 62, 12, 0.55, 0.3, 0.0, 0.03),
+    "fat": (300, 370, 85, 35, 0.78, 0.05, 0.0, 0.01),
+    "skin": (800, 950, 35, 15, 0.65, 0.6, 0.1, 0.08),
+    "muscle": (1000, 1400, 46, 28, 0.78, 1.4, 0.25, 0.06),
     "vitreous": (3800, 4000, 1500, 400, 1.0, 2.8, 0.05, 0),
     "lens": (1000, 1200, 30, 15, 0.6, 0.8, 0.1, 0),
-    "mucosa": (1200, 1500, 120, 30, 0.88, 1.6, 0.1, 0.7),
-    "artery": (1440, 1900, 180, 60, 0.85, 2.0, 0.1, 1.0),
-    "vein": (1440, 1900, 120, 30, 0.85, 2.0, 0.1, 1.1),
-    "choroid": (1600, 1900, 220, 60, 0.90, 2.0, 0.1, 0.8),
-    "pituitary": (850, 1050, 85, 45, 0.82, 1.0, 0.1, 0.9),
-    "gland": (700, 900, 80, 35, 0.85, 1.0, 0.1, 0.4),
+    "mucosa": (1200, 1500, 120, 30, 0.88, 1.6, 0.1, 0.4),
+    "artery": (1440, 1900, 180, 60, 0.85, 2.0, 0.1, 0.5),
+    "vein": (1440, 1900, 120, 30, 0.85, 2.0, 0.1, 0.5),
+    "choroid": (1600, 1900, 220, 60, 0.90, 2.0, 0.1, 0.4),
+    "pituitary": (850, 1050, 85, 45, 0.82, 1.0, 0.1, 0.45),
+    "gland": (700, 900, 80, 35, 0.85, 1.0, 0.1, 0.25),
     "nerve": (750, 950, 78, 50, 0.74, 0.9, 0.45, 0.02),
     "disc": (1000, 1200, 80, 25, 0.75, 1.3, 0.1, 0.03),
-    "rim": (1250, 1600, 120, 50, 0.85, 1.1, 0.12, 0.8),
-    "necrosis": (2200, 2600, 320, 90, 0.95, 2.0, 0.06, 0.04),
+    "rim": (1250, 1600, 120, 50, 0.85, 1.1, 0.12, 0.32),
+    "necrosis": (2200, 2600, 320, 90, 0.95, 2.0, 0.06, 0.03),
     "oedema": (1400, 1700, 170, 80, 0.88, 1.5, 0.2, 0.01),
     "lesion": (1250, 1600, 150, 75, 0.86, 1.3, 0.25, 0.01),
-    "eye_muscle": (1000, 1350, 50, 28, 0.80, 1.3, 0.25, 0.35),
-    "meningioma": (1150, 1500, 100, 50, 0.84, 0.9, 0.2, 0.9),
+    "eye_muscle": (1000, 1350, 50, 28, 0.80, 1.3, 0.25, 0.2),
+    "meningioma": (1150, 1500, 100, 50, 0.84, 0.9, 0.2, 0.42),
     "cavity": (3500, 3700, 1200, 400, 1.0, 2.8, 0.05, 0.0),
+    "infarct": (1250, 1600, 125, 65, 0.85, 0.42, 0.2, 0.01),
 }
 # tissue: blood flow (mL/100 g/min) and blood volume (mL/100 g); 5 and 2 where nothing is said
 _BLOOD = {
@@ -52,7 +56,7 @@ _BLOOD = {
     "csf": (0, 0.3), "bone": (1, 0.5), "marrow": (8, 3), "fat": (4, 1), "mucosa": (40, 8), "artery": (110, 60),
     "vein": (40, 50), "choroid": (50, 15), "pituitary": (60, 12), "gland": (40, 8), "vitreous": (0, 0), "lens": (0, 0),
     "rim": (90, 8), "necrosis": (4, 0.6), "oedema": (14, 1.6), "lesion": (16, 1.6), "meningioma": (120, 11),
-    "cavity": (0, 0.3), "eye_muscle": (25, 5), "disc": (0, 0),
+    "cavity": (0, 0.3), "eye_muscle": (25, 5), "disc": (0, 0), "infarct": (9, 1.3),
 }  # fmt: skip
 _FLOW, _VOLUME = np.array([_BLOOD.get(name, (5, 2)) for name in TISSUES], np.float32).T
 _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
@@ -65,7 +69,7 @@ WHITE = (np.arange(len(TISSUES)) == ID["white_matter"]).astype(np.float32)
 BRAIN = np.isin(
     np.arange(len(TISSUES)),
     [ID[n] for n in ("white_matter", "grey_matter", "deep_grey", "pallidum", "csf", "rim", "necrosis", "oedema",
-                     "lesion", "meningioma", "cavity", "choroid", "artery", "vein", "dura", "nerve")],
+                     "lesion", "meningioma", "cavity", "infarct", "choroid", "artery", "vein", "dura", "nerve")],
 )  # fmt: skip
 
 
@@ -171,7 +175,7 @@ def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
     if sequence in ("ADC", "FA"):
         return replace(base, kind=sequence.lower(), TR=u(3000, 10000), TE=u(60, 110), fat_sat=True)
     if sequence == "BOLD":
-        return replace(base, kind="epi_gre", TR=u(800, 3500), TE=u(25, 50), flip_deg=u(60, 90), fat_sat=True)
+        return replace(base, kind="epi_gre", TR=u(800, 3500), TE=u(14, 50), flip_deg=u(60, 90), fat_sat=True)
     if sequence == "T2STAR":
         return replace(base, kind="gre", TR=u(450, 900), TE=u(15, 30), flip_deg=u(15, 25))
     if sequence == "SWI":

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from core import images
 from core.phantom.nuisances import Nuisances
@@ -21,7 +21,7 @@ def reformatted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def exported(image: np.ndarray, size: int, odds: Nuisances, rng: np.random.Generator) -> np.ndarray:
-    """What happens between the scanner and us: cropping, resizing, windowing, 8 bits, JPEG, borders, mirroring.
+    """What happens between the scanner and us: cropping, windowing, 8 bits, JPEG, borders, mirroring and more.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def exported(image: np.ndarray, size: int, odds: Nuisances, rng: np.random.Gener
     """
     if rng.random() < odds.cropped:
         image = _cropped(image, rng)
+    if rng.random() < odds.inscribed:
+        image = _inscribed(image, rng)
     if rng.random() < odds.stretched:
         # Pixels that are not square, exported as if they were.
         stretched = (round(image.shape[1] * rng.uniform(0.75, 1.25)), image.shape[0])
@@ -63,6 +65,8 @@ def exported(image: np.ndarray, size: int, odds: Nuisances, rng: np.random.Gener
         model[top : top + small, left : left + small] = inner
     if rng.random() < 0.5:
         model = model[:, ::-1]
+    if rng.random() < odds.turned:
+        model = np.rot90(model, rng.integers(1, 4))
     return np.ascontiguousarray(model, np.float32)
 
 
@@ -74,3 +78,20 @@ def _cropped(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return image
     pad = int(rng.integers(0, 8))
     return image[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(columns[0] - pad, 0) : columns[-1] + pad + 1]
+
+
+def _inscribed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Print words and numbers into some corners, as screens do."""
+    rows, columns = image.shape
+    font = ImageFont.load_default(max(6.0, rows * rng.uniform(0.03, 0.055)))
+    layer = Image.new("L", (columns, rows))
+    draw = ImageDraw.Draw(layer)
+    signs = np.array(list("ABCDEFGHIKLMNOPRSTUW0123456789.:/ "))
+    for left in (True, False):
+        for top in (True, False):
+            if rng.random() < 0.6:
+                lines = ["".join(rng.choice(signs, rng.integers(1, 12))) for _ in range(rng.integers(1, 4))]
+                at = (0.01 * columns if left else 0.99 * columns, 0.01 * rows if top else 0.99 * rows)
+                anchor = ("l" if left else "r") + ("a" if top else "d")
+                draw.multiline_text(at, "\n".join(lines), fill=255, font=font, anchor=anchor, spacing=1)
+    return np.maximum(image, np.asarray(layer, np.float32) / 255 * image.max() * rng.uniform(0.6, 1.0))

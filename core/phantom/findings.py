@@ -1,13 +1,13 @@
-"""What ails phantom people: tumours with core, rim and oedema, and patches in the white matter."""
+"""What ails phantom people: tumours with core, rim and oedema, patches in the white matter, strokes."""
 
 import numpy as np
 from scipy import ndimage
 
 from core.phantom.tissues import ID, ORIGIN, SHAPE, labels_in, noise
 
-FINDINGS = ("none", "glioma", "metastases", "white_matter_lesions", "meningioma", "resection", "sellar_mass")
+FINDINGS = ("none", "glioma", "metastases", "white_matter_lesions", "meningioma", "resection", "sellar_mass", "stroke")
 #: Tissues that only a finding brings.
-SICK = ("rim", "necrosis", "oedema", "lesion", "meningioma", "cavity")
+SICK = ("rim", "necrosis", "oedema", "lesion", "meningioma", "cavity", "infarct")
 _SOFT = ("white_matter", "grey_matter", "deep_grey", "csf", "pallidum", "artery", "vein", "choroid")
 
 
@@ -29,7 +29,8 @@ def add_finding(tissue: np.ndarray, inside: np.ndarray, finding: str, rng: np.ra
     if finding in ("meningioma", "resection"):
         places = _surface(inside)
     elif finding == "sellar_mass":
-        places = np.array([(0, 4, -28)]) - ORIGIN  # above the pituitary, give or take the person's pose
+        glands = np.argwhere(tissue == ID["pituitary"])  # and the pineal, which lies higher
+        places = glands[glands[:, 2] < glands[:, 2].min() + 14].mean(0, keepdims=True) + np.array([0, 0, 6])
     else:
         places = np.argwhere(tissue[::3, ::3, ::3] == ID["white_matter"]) * 3
         places = places[places[:, 2] + ORIGIN[2] > -20]
@@ -59,6 +60,15 @@ def add_finding(tissue: np.ndarray, inside: np.ndarray, finding: str, rng: np.ra
         part, _, r = blob(rng.uniform(7, 17), 0.1)
         room = labels_in(part, *_SOFT, "dura", "pituitary", "bone", "marrow", "air")
         part[room & (r < 1)] = ID["meningioma"]  # adenomas look much the same: grey matter that takes up agent
+        return
+    if finding == "stroke":
+        # Old ones are holes with a scar around them; of new ones diffusion shows most.
+        old, small = rng.random() < 0.35, rng.random() < 0.4
+        part, room, r = blob(rng.uniform(3, 8) if small else rng.uniform(12, 32), 0.28)
+        room = room & labels_in(part, "white_matter", "grey_matter", "deep_grey", "pallidum")
+        part[room & (r < 1)] = ID["lesion" if old else "infarct"]
+        if old:
+            part[room & (r < rng.uniform(0.5, 0.85))] = ID["cavity"]
         return
     if finding == "resection":
         part, room, r = blob(rng.uniform(12, 22), 0.12)

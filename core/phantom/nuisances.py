@@ -19,29 +19,36 @@ class Nuisances:
         Tissue is not uniform.
     uneven : float
         Coils brighten what is near them, and no scanner has evened it out.
-    ghosts, ringing : float
-        Motion; and lines that were not measured.
+    noisy, ghosts, ringing : float
+        A signal-to-noise ratio under 20; motion; and lines that were not measured.
+    wrapped : float
+        The field of view was smaller than the head, whose edge comes back at the other side.
     covered : float
         A coronal or sagittal picture ends where the axial stack ended that it was cut from.
     reformatted : float
         One direction of the picture is coarse: a thick stack cut across.
-    cropped, stretched, bordered, windowed, toned, jpeg : float
-        What exports do.
+    cropped, inscribed, stretched, bordered, windowed, toned, jpeg, turned : float
+        What exports do: cut around the head, print words into the corners, lose the shape of pixels, leave room
+        around, choose a window, another tone, a lossy format; and lay the picture on its side or head.
     """
 
-    jitter: float = 0.08
+    jitter: float = 0.05
     sick: float = 0.4
     defaced: float = 0.15
     stripped: float = 0.35
     grain: float = 0.5
     uneven: float = 0.4
-    ghosts: float = 0.15
-    ringing: float = 0.2
+    noisy: float = 0.15
+    ghosts: float = 0.1
+    ringing: float = 0.15
+    wrapped: float = 0.05
     covered: float = 0.2
-    reformatted: float = 0.25
+    reformatted: float = 0.2
     cropped: float = 0.35
+    inscribed: float = 0.08
     stretched: float = 0.12
     bordered: float = 0.2
-    windowed: float = 0.5
+    windowed: float = 0.35
     toned: float = 0.5
     jpeg: float = 0.25
+    turned: float = 0.04

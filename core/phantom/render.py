@@ -31,7 +31,7 @@ __all__ = ["LEAVES", "Scan", "render_series", "training_slices"]
 LEAVES = (
     "T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI", "MRA", "ASL", "PWI",
 )  # fmt: skip
-_SHARES = np.array([1.5, 1.4, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 0.9, 0.7, 0.5, 0.4, 0.6, 0.5])
+_SHARES = np.array([1.5, 1.4, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 1.2, 0.7, 0.5, 0.4, 0.5, 0.4])
 _SHARES = _SHARES / _SHARES.sum()
 
 
@@ -106,16 +106,26 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
     thickness = float(rng.choice([1, 1, 2, 3, 4, 5, 6]))
     tissue = seen.defaced if rng.random() < odds.defaced else seen.tissue
     signals = maps.measured(values * np.exp(rng.normal(0, odds.jitter, values.shape)), protocol, rng)
-    if protocol.kind == "tof" and rng.random() < 0.35:
-        # Angiograms are mostly looked at as the brightest of a slab.
+    if protocol.kind == "tof":
+        thickness = 1.0  # angiograms are measured in thin slices
+    if protocol.kind == "tof" and rng.random() < 0.5:
+        # They are mostly looked at as the brightest of a slab.
         steps = rng.uniform(2, 9) * np.arange(-2, 3)
         slab = [replace(at, centre=at.centre + step * at.normal) for step in steps]
         pictures = [np.max([scan.cut(tissue, place, signals[0], side, 1) for place in slab], axis=0)]
     else:
         pictures = [scan.cut(tissue, at, signal, side, thickness) for signal in signals]
-    kept = scan.kept_in(seen.kept, at, side)
-    if protocol.kind in ("epi_se", "fa"):
+    echo_planar = protocol.kind in scan.ECHO_PLANAR
+    if protocol.kind == "fa" or (protocol.b_value >= 500 and rng.random() < 0.5):
         pictures = _fibres(pictures, scan.cut(tissue, at, contrast.WHITE, side, thickness), protocol, rng)
+    stripped = rng.random() < odds.stripped
+    if echo_planar and not stripped and rng.random() < 0.4:
+        fat = scan.cut(tissue, at, signals[0] * contrast.FATTY, side, thickness)
+        away = int(rng.choice([-1, 1]) * rng.integers(8, 40))
+        # Fat is suppressed badly, and lands elsewhere along the phase direction (the columns).
+        pictures = [picture - fat + np.roll(fat, away, 0) for picture in pictures]
+    if echo_planar or protocol.sequence in ("T2STAR", "SWI"):
+        kept = scan.kept_in(seen.kept, at, side)
     if protocol.kind == "epi_gre" and rng.random() < 0.85:
         pictures = [picture * kept for picture in pictures]
     elif protocol.sequence in ("T2STAR", "SWI") and rng.random() < 0.7:
@@ -123,16 +133,14 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
     if rng.random() < odds.grain:
         grain = 1 + rng.uniform(0.02, 0.07) * scan.smooth_field(rng, (side, side), int(rng.integers(20, 70)))
         pictures = [picture * grain for picture in pictures]
-    stripped = rng.random() < odds.stripped
     if stripped:
         mask = _stripped(seen, at, side, rng)
         pictures = [picture * mask for picture in pictures]
     if plane != "axial" and rng.random() < odds.covered:
         end = side // 2 + round(rng.uniform(5, 90))
         pictures = [np.where(np.arange(side)[:, None] < end, picture, 0) for picture in pictures]
-    if protocol.kind in scan.ECHO_PLANAR:
-        fat = scan.cut(tissue, at, signals[0] * contrast.FATTY, side, thickness) if rng.random() < 0.4 else None
-        pictures = _echo_planar(pictures, None if stripped else fat, kept, rng)
+    if echo_planar:
+        pictures = _echo_planar(pictures, kept, rng)
         spacing = rng.uniform(1.0, 2.7) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.8, 4.0)
     else:
         blur = rng.uniform(0.3, 0.8) if protocol.sequence != "ASL" else rng.uniform(1, 3)
@@ -142,7 +150,8 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
         way = rng.integers(2**31)
         pictures = [reformatted(picture, np.random.default_rng(way)) for picture in pictures]
     pictures = [scan.to_matrix(picture.astype(np.float32), spacing) for picture in pictures]
-    snr = np.exp(rng.uniform(np.log(8), np.log(80)))
+    worst, best = (8, 20) if rng.random() < odds.noisy else (20, 120)
+    snr = np.exp(rng.uniform(np.log(worst), np.log(best)))
     if protocol.kind in contrast.MAPS:
         return maps.computed(pictures, protocol, snr, rng, stripped or rng.random() < 0.75)
     return scan.add_noise(_received(pictures[0], odds, rng).astype(np.float32), snr, rng)
@@ -164,17 +173,12 @@ def _fibres(pictures: list[np.ndarray], white: np.ndarray, protocol: Protocol, r
     """What the direction of fibres does to anisotropy, and to a picture weighted along one direction."""
     if protocol.kind == "fa":
         return [pictures[0] * maps.tracts(white, rng), pictures[1]]
-    if protocol.b_value < 500 or rng.random() < 0.5:
-        return pictures
     angle = scan.smooth_field(rng, white.shape, int(rng.integers(6, 14)))
     return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1)) for picture in pictures]
 
 
-def _echo_planar(pictures: list[np.ndarray], fat: np.ndarray | None, kept: np.ndarray, rng) -> list[np.ndarray]:
-    """Distortion, blur, ghosts, and fat that lands elsewhere, all along the phase direction (the columns)."""
-    if fat is not None:
-        away = int(rng.choice([-1, 1]) * rng.integers(8, 40))
-        pictures = [picture - fat + np.roll(fat, away, 0) for picture in pictures]
+def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, rng) -> list[np.ndarray]:
+    """Distortion, blur and ghosts, all along the phase direction (the columns)."""
     shape = pictures[0].shape
     shift = rng.uniform(0, 4) * scan.smooth_field(rng, shape, 4)
     # Near air in the head the field is worst: there signal is stretched, or piles up.
@@ -191,10 +195,12 @@ def _echo_planar(pictures: list[np.ndarray], fat: np.ndarray | None, kept: np.nd
 
 
 def _received(image: np.ndarray, odds: Nuisances, rng: np.random.Generator) -> np.ndarray:
-    """Coils, motion, and lines that were not measured."""
+    """Coils, a field of view too small, motion, and lines that were not measured."""
     image = image * scan.shading(rng, image.shape, rng.uniform(0, 0.45))
     if rng.random() < odds.uneven:
-        image = image * scan.surface_coils(image, 0.1 + 1.2 * rng.random() ** 2, tuple(rng.normal(0, 0.25, 2)))
+        image = image * scan.surface_coils(image, 0.1 + 1.2 * rng.random() ** 1.5, tuple(rng.normal(0, 0.25, 2)))
+    if rng.random() < odds.wrapped:
+        image = _wrapped(image, rng)
     if rng.random() < odds.ghosts:
         image = _ghost(image, rng)
     if rng.random() < odds.ringing:
@@ -205,13 +211,14 @@ def _received(image: np.ndarray, odds: Nuisances, rng: np.random.Generator) -> n
 def _stripped(seen: _Views, at: Plane, side: int, rng: np.random.Generator) -> np.ndarray:
     """The mask of skull stripping, tight, loose or ragged, as shared data have it."""
     mask = scan.labels(seen.brain, at, side) > 0
+    tissue = scan.labels(seen.tissue, at, side)
     if rng.random() < 0.75:
-        mask &= BRAIN[scan.labels(seen.tissue, at, side)]
+        mask &= BRAIN[tissue]
         mask = ndimage.binary_opening(mask, iterations=int(rng.integers(1, 3)))
     draw = rng.random()
     if draw < 0.2:
         # Tight ones take the fluid outside the brain along.
-        fluid = scan.labels(seen.tissue, at, side) == ID["csf"]
+        fluid = tissue == ID["csf"]
         mask &= ~(fluid & ~ndimage.binary_erosion(mask, iterations=8))
     elif draw < 0.45:
         mask = ndimage.binary_dilation(mask, iterations=int(rng.integers(1, 4)))
@@ -220,6 +227,19 @@ def _stripped(seen: _Views, at: Plane, side: int, rng: np.random.Generator) -> n
     elif draw < 0.7:
         mask &= scan.smooth_field(rng, mask.shape, 12) > -0.75
     return mask
+
+
+def _wrapped(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A field of view narrower than the head along the phase direction: what lies outside folds back."""
+    axis = int(rng.integers(2))
+    seen = np.flatnonzero((image > 0.1 * image.max()).any(1 - axis))
+    if len(seen) < 20:
+        return image
+    length = round((seen[-1] - seen[0] + 1) * rng.uniform(0.85, 0.98))
+    start = (seen[0] + seen[-1] - length) // 2
+    folded = np.zeros((length, image.shape[1 - axis]), np.float32)
+    np.add.at(folded, (np.arange(image.shape[axis]) - start) % length, image if axis == 0 else image.T)
+    return folded if axis == 0 else folded.T
 
 
 def _ghost(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy import ndimage
 TISSUES = (
     "air", "white_matter", "grey_matter", "deep_grey", "csf", "dura", "bone", "marrow", "fat", "skin", "muscle",
     "vitreous", "lens", "mucosa", "artery", "vein", "choroid", "pituitary", "gland", "nerve", "disc",
-    "rim", "necrosis", "oedema", "lesion", "pallidum", "eye_muscle", "meningioma", "cavity",
+    "rim", "necrosis", "oedema", "lesion", "pallidum", "eye_muscle", "meningioma", "cavity", "infarct",
 )  # fmt: skip
 ID = {name: i for i, name in enumerate(TISSUES)}
 
