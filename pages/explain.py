@@ -69,8 +69,8 @@ def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str | None, s
     """Draw head, class, layer and method choice."""
     one, two, three, four = st.columns(4)
     card = run.card()
-    heads = list(card["classes"])
-    head = one.selectbox("Head", heads, index=len(heads) - 1, key="x_head", bind="query-params")
+    # The sequence first: it is what people ask about.
+    head = one.selectbox("Head", list(card["classes"])[::-1], key="x_head", bind="query-params")
     target = two.selectbox(
         "Class", ["predicted", *card["classes"][head]], key="x_class", bind="query-params",
         help="Whose evidence is shown: the model's answer, or any other class.",
