@@ -128,7 +128,7 @@ def series(query: Query) -> pd.DataFrame:
     SourceUnavailable
         As `require`.
     """
-    if not modalities(query.collection):
+    if not query.collection or not modalities(query.collection):
         raise InputError(
             f"The index knows no collection {query.collection!r}. `python -m core idc search` lists those there are."
         )
@@ -137,8 +137,8 @@ def series(query: Query) -> pd.DataFrame:
     return found.assign(PatientID=found["PatientID"].map({patient: pseudonym(whom[patient]) for patient in whom}))
 
 
-def modalities(collection_id: str) -> list[str]:
-    """List the modalities of a collection's series, sorted; empty when there is no such collection.
+def modalities(collection_id: str = "") -> list[str]:
+    """List the modalities of a collection's series, or of all series, sorted; empty when there is no such collection.
 
     ``modalities("tcga_gbm")`` holds no ``MR`` in version 25: what the original project was trained on is not open.
 

@@ -86,7 +86,8 @@ def _series(request: dict, arrays: dict) -> tuple[dict, dict]:
 
 
 def _modalities(request: dict, arrays: dict) -> tuple[dict, dict]:
-    return _answer("SELECT DISTINCT Modality FROM s WHERE collection_id = ? ORDER BY 1", [request["collection_id"]])
+    sql = "SELECT DISTINCT Modality FROM s WHERE ? IN ('', collection_id) ORDER BY 1"
+    return _answer(sql, [request["collection_id"]])
 
 
 def _sources(request: dict, arrays: dict) -> tuple[dict, dict]:

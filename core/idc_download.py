@@ -233,7 +233,7 @@ def progress_words(status: dict[str, Any]) -> str:
     if not rate:
         return words
     left_s = (total - done) / rate
-    unit, seconds = next(pair for pair in (("h", 3600), ("min", 60), ("s", 1)) if left_s > 1.5 * pair[1] or pair[1] == 1)
+    seconds, unit = (3600, "h") if left_s > 5400 else (60, "min") if left_s > 90 else (1, "s")
     return f"{words}{pace} · about {left_s / seconds:.0f} {unit} left"
 
 
