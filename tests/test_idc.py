@@ -8,6 +8,8 @@ import http.server
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -16,13 +18,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from core import cohort, idc, idc_download, idc_fetch
 from core.__main__ import main
 from core.errors import InputError, SourceUnavailable
 from core.idc import Query
 from core.idc_download import Download
-from core.settings import get_settings
+from core.settings import PROJECT_DIR, get_settings
 
 needs_extra = pytest.mark.skipif(
     not idc.installed(), reason='the extra "idc" is not installed: python -m pip install -e ".[idc]"'
@@ -83,7 +86,7 @@ def prepared(series: pd.DataFrame, name: str = "heads") -> Download:
     download.folder.mkdir(parents=True, exist_ok=True)
     series.to_parquet(download.folder / "series.parquet", index=False)
     (download.folder / idc.ATTRIBUTION_NAME).write_text(idc.attribution(series, SOURCES, "25.0.5"), "utf-8")
-    download.update(state="running", message="")
+    download.update(state="running", message="", series_done=0, series_total=len(series))
     return download
 
 
@@ -221,6 +224,12 @@ def test_unknown_downloads_are_answered(workspace, name):
 def test_what_the_storage_says_becomes_a_sentence(said, kind, sentence):
     error = idc_fetch._unavailable(said, "https://here")
     assert type(error) is kind and sentence in str(error)
+
+
+def test_the_web_process_loads_neither_index_nor_database():
+    script = "import sys, core.idc, core.idc_download; print(sorted({'duckdb', 'idc_index_data'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", script], cwd=PROJECT_DIR, capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]", answer.stderr
 
 
 # With the index -------------------------------------------------------------------------------------
@@ -402,3 +411,59 @@ def test_the_command_line_follows_a_download_to_its_end(bucket, series, monkeypa
     assert "Cohort mine has 6 slices" in capsys.readouterr().out
     status = json.loads((get_settings().downloads_dir / "mine" / "status.json").read_text())
     assert status["state"] == "done"
+
+
+# The page -------------------------------------------------------------------------------------------
+
+
+def open_download(**address: str) -> AppTest:
+    app = AppTest.from_file(str(PROJECT_DIR / "app.py"), default_timeout=60).run()
+    for key, value in {"view": "Download", **address}.items():
+        app.query_params[key] = value
+    app.switch_page("pages/browse.py").run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+def button(app: AppTest, label: str):
+    return next(found for found in app.button if found.label == label)
+
+
+def test_the_page_without_the_extra_says_what_to_install(workspace, monkeypatch):
+    monkeypatch.setattr(idc, "_PACKAGES", ("no_such_package_as_this",))
+    assert any("pip install -e" in text.value for text in open_download().markdown)
+
+
+def test_a_cohort_s_export_shows_its_sources(workspace, series, objects):
+    idc_fetch.run(prepared(series), Shelf(objects))
+    app = open_download(view="Export", cohort="heads")
+    assert any("Doe, J. (2024). Heads." in text.value for text in app.markdown)
+
+
+@needs_extra
+def test_the_page_lists_open_collections_and_says_where_tcga_gbm_is(workspace):
+    app = open_download()
+    assert {"UPENN-GBM", "ReMIND"} <= set(app.dataframe[0].value["name"])
+    assert "has no MR images here" in app.info[0].value and "cancerimagingarchive.net" in app.info[0].value
+
+
+@needs_extra
+def test_the_page_downloads_only_once_the_licence_was_read(workspace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(idc_download, "submit", lambda name, series: asked.append((name, len(series))))
+    app = open_download(collection="remind", idc_patients="1")
+    assert [metric.value for metric in app.metric][:2] == ["1", "6"]
+    assert any("Juvekar" in text.value for text in app.caption)
+    assert button(app, "Download").disabled
+    app.checkbox[0].check().run()
+    button(app, "Download").click().run()
+    assert not app.exception and asked == [("remind", 6)]
+
+
+@needs_extra
+def test_a_download_that_ended_early_can_be_discarded(workspace, series):
+    prepared(series)
+    app = open_download()
+    assert any("interrupted" in text.value for text in app.markdown)
+    button(app, "Discard").click().run()
+    assert not app.exception and idc_download.list_downloads() == []

@@ -121,7 +121,7 @@ def _series(query: idc.Query) -> None:
     listed = f"The first {LISTED} of {len(found):,} series are listed" if len(found) > LISTED else "All are listed"
     st.caption(f"{listed}. Mark rows to take these alone; without a mark all {len(found):,} that fit are taken.")
     marked = st.dataframe(
-        found[list(SERIES_COLUMNS)].head(LISTED), hide_index=True, column_config=SERIES_COLUMNS, height=320,
+        found[list(SERIES_COLUMNS)].head(LISTED).fillna(""), hide_index=True, column_config=SERIES_COLUMNS,
         on_select="rerun", selection_mode="multi-row", key=f"idc-series-{query}",
     ).selection.rows  # fmt: skip
     _order(found.iloc[marked] if marked else found, query.collection)
