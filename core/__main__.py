@@ -241,6 +241,55 @@ def runs(options: argparse.Namespace, progress: _Progress) -> None:
         print("  ".join(f"{word:<12}" for word in words).rstrip())
 
 
+def idc(options: argparse.Namespace, progress: _Progress) -> None:
+    """Search the Imaging Data Commons, or download series of it as a cohort (needs the extra "idc")."""
+    from core import idc
+
+    query = idc.Query(**{field.name: getattr(options, field.name) for field in fields(idc.Query)})
+    (_idc_search if options.action == "search" else _idc_download)(query, options, progress)
+
+
+def _idc_search(query, options: argparse.Namespace, progress: _Progress) -> None:
+    from core import cohort, idc
+
+    found = idc.collections(query)
+    names = {"collection_id": "collection", "patients": "patients", "series": "series", "slices": "slices",
+             "size_gb": "GB", "licence": "licence"}  # fmt: skip
+    shown = found[list(names)].rename(columns=names).to_string(index=False, float_format="%.2f")
+    print("Nothing in the index fits." if found.empty else shown)
+    if query.collection.lower().replace("-", "_") == idc.TCGA_GBM:
+        print(idc.about_tcga_gbm())
+    if options.out:
+        cohort.write_table(idc.series(query), options.out)
+        print(f"The series of {query.collection} are in {options.out}.")
+
+
+def _idc_download(query, options: argparse.Namespace, progress: _Progress) -> None:
+    from core import idc, idc_download
+
+    found = idc.series(query)
+    licences = ", ".join(sorted(found["licence"].dropna().unique()))
+    print(
+        f"{len(found):,} series of {found['PatientID'].nunique():,} patients, {found['slices'].sum():,} slices, "
+        f"{found['size_mb'].sum() / 1000:.2f} GB. Licence: {licences}",
+        flush=True,
+    )
+    if not options.accept_licence:
+        raise InputError(f"Read the licence of {query.collection} ({licences}), then say so with --accept-licence.")
+    download = idc_download.submit(options.name, found)
+    try:
+        while (status := download.status)["state"] == "running":
+            progress(min(status["done"] / status["total"], 0.99), idc_download.progress_words(status))
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        if download.status["state"] == "running":
+            idc_download.cancel(options.name)
+        raise
+    if status["state"] != "done":
+        raise InputError(f"Download {options.name} is {status['state']}: {status['message']}")
+    print(f"{status['message']}. Sources and licences: {idc.ATTRIBUTION_NAME} in the cohort's folder.")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(prog="python -m core", description=f"Slicescope's command line. {NOT_FOR_CLINICAL_USE}")
@@ -297,6 +346,20 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--method", default="grad_cam", help="grad_cam by default")
 
     command(runs)
+
+    actions = command(idc).add_subparsers(dest="action", required=True, parser_class=_Parser, metavar="search|download")
+    search = actions.add_parser("search", help="list collections that fit")
+    search.add_argument("--collection", default="", help="part of its id or name; its id, with --out")
+    search.add_argument("--out", type=Path, help="also write the series of one collection here, .csv or .parquet")
+    download = actions.add_parser("download", help="fetch series of a collection; again, to resume or to add")
+    download.add_argument("collection", help="its id, for example remind")
+    download.add_argument("--name", required=True, help="of the cohort in the workspace")
+    download.add_argument("--accept-licence", action="store_true", help="you have read the licence and keep to it")
+    for one in (search, download):
+        one.add_argument("--modality", default="MR")
+        one.add_argument("--body-part", default="", help="part of the body part, or of where the tumours are")
+        one.add_argument("--words", default="", help="all in the series' description; -word: not in it")
+        one.add_argument("--patients", type=int, default=0, help="only so many, of each collection")
     return parser
 
 

@@ -8,6 +8,7 @@
     ├── CohortError           a slice table that is missing, stale or inconsistent
     ├── ConfigError           a run configuration that cannot work
     ├── WeightsUnavailable    pretrained weights that could not be had
+    ├── SourceUnavailable     data that could not be had: an extra that is not installed, no network
     ├── BundleError           a model bundle that is missing, altered or not registered
     ├── RunError              a run folder that is missing or in the wrong state
     └── ChildError            a child process that failed a request
@@ -40,6 +41,10 @@ class ConfigError(CoreError):
 
 class WeightsUnavailable(CoreError):
     """Pretrained weights that could not be had (no network, missing file)."""
+
+
+class SourceUnavailable(CoreError):
+    """Data that could not be had: the extra that fetches it is not installed, or there is no network."""
 
 
 class BundleError(CoreError):

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(2048, gt=0, description="Largest upload, and largest unpacked archive.")
     max_upload_files: int = Field(20000, gt=0, description="Most files in one upload or archive.")
     max_slice_pixels: int = Field(4096 * 4096, gt=0, description="Largest single slice that is decoded.")
+    idc_endpoint: str = Field(
+        "https://s3.amazonaws.com", description="S3 service that images of the Imaging Data Commons are fetched from."
+    )
     device: str = Field("auto", description="Accelerator for training: auto, cpu or gpu:N.")
 
     @property
@@ -45,6 +48,10 @@ class Settings(BaseSettings):
     @property
     def studies_dir(self) -> Path:
         return self.workspace / "studies"
+
+    @property
+    def downloads_dir(self) -> Path:
+        return self.workspace / "downloads"
 
     @property
     def features_dir(self) -> Path:

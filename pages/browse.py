@@ -5,13 +5,13 @@ import streamlit as st
 
 from core import cohort, figures
 from core.errors import CoreError
-from pages.shared import cached, indexing, state, widgets
+from pages.shared import cached, idc_form, indexing, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import show_slice
 
 PER_PAGE = 60
 FILTERS = {"plane": "Plane", "sequence": "Sequence", "split": "Split", "PatientID": "Patient"}
-VIEWS = ["Series", "Slices", "Counts and splits", "Export", "Index a folder"]
+VIEWS = ["Series", "Slices", "Counts and splits", "Export", "Index a folder", "Download"]
 
 widgets.header("Browse", "Every slice of a cohort, its labels, and the rule that gave each one.")
 name = st.session_state[state.COHORT]
@@ -97,6 +97,7 @@ def counts(made, table) -> None:
         "Splits are by patient: no patient is in two of them. They are the cohort's default; each run keeps its own."
     )
     widgets.rejected_table(made.rejected)
+    idc_form.attribution(made)
 
 
 def export(made) -> None:
@@ -114,6 +115,7 @@ def export(made) -> None:
     if write:
         cohort.export_manifest(made, made.folder / "mri-images.json")
         st.success(f"Written as mri-images.json beside the table of cohort {made.name}.")
+    idc_form.attribution(made)
 
 
 view = st.segmented_control(
@@ -128,6 +130,8 @@ view = st.segmented_control(
 try:
     if view == "Index a folder":
         indexing.form()
+    elif view == "Download":
+        idc_form.form()
     elif name is None:
         widgets.empty("No cohort yet", "Index a folder of the server's disk, or run `python -m core demo`.")
     else:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import cohort, figures, images, inference, runs, splits, studies, thumbnails
+from core import cohort, figures, idc, images, inference, runs, splits, studies, thumbnails
 from core.explanations.jury import JURY_FILE, Verdict
 from core.sandbox import get_sandbox
 from core.settings import get_settings
@@ -149,6 +149,39 @@ def split(made: cohort.Cohort, fractions: tuple, random_state: int, label: str) 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _split(_made: cohort.Cohort, key: tuple, fractions: tuple, random_state: int, label: str) -> pd.Series:
     return splits.patient_split(_made.table, fractions, random_state, label)
+
+
+# The Imaging Data Commons ---------------------------------------------------------------------------
+
+
+def idc_collections(query: idc.Query) -> pd.DataFrame:
+    """Collections that hold what is looked for."""
+    return _idc("collections", idc.index_version(), "", query)
+
+
+def idc_series(query: idc.Query) -> pd.DataFrame:
+    """Series of one collection, patients under this workspace's pseudonyms."""
+    return _idc("series", idc.index_version(), str(get_settings().workspace), query)
+
+
+def idc_sources(dois: tuple[str, ...]) -> pd.DataFrame:
+    """Citations and licences of series' sources."""
+    return _idc("sources", idc.index_version(), "", dois)
+
+
+def idc_modalities() -> list[str]:
+    """Modalities that there are."""
+    return _idc("modalities", idc.index_version(), "", "")
+
+
+def about_tcga_gbm() -> str:
+    """Where the original project's images are."""
+    return _idc("about_tcga_gbm", idc.index_version(), "")
+
+
+@st.cache_resource(max_entries=64, show_spinner="Searching the index")
+def _idc(question: str, version: str, workspace: str, *asked: object) -> object:
+    return getattr(idc, question)(*asked)
 
 
 # Studies --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table
 CELL = "cell"  # "true|predicted" in the confusion matrix
 PAGE = "page"  # page of a grid, from 1
+COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 VIEW = "view"  # which part of a page is open, bound
 
