@@ -3,19 +3,18 @@
 ``python -m benchmarks.labels [--dcm-classifier PYTHON] [--dcm2niix PROGRAM]`` reads the folder that
 ``SLICESCOPE_REAL_DATA`` names and prints right, wrong and silent for each, and a score in which a wrong label counts
 -1 and silence 0. The two programs are not needed by the project: install them in an environment of their own
-(``pip install dcm-classifier==0.9.9 dcm2niix``) and name its interpreter and its program. Each file is judged alone,
-by the header of its middle slice.
+(``pip install dcm-classifier==0.9.9 dcm2niix``) and name its interpreter and its program. Ours judges each file alone,
+by the header of its middle slice; theirs get the files of a series together, which is how they are meant.
 """
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -90,35 +89,38 @@ def judge(name: str, answers: dict[str, str | None], truths: dict[str, str]) -> 
     print(f"{name:32}{right:7}{wrong:7}{verdicts['silent']:8}{right - wrong:7}")
 
 
-def apart(root: Path, paths: list[str], into: Path) -> Iterator[tuple[str, Path]]:
-    """Copy each file into a folder of its own, so that nobody judges one by its neighbours."""
-    for number, path in enumerate(paths):
+def in_folders(root: Path, series: dict[str, list[str]], into: Path) -> dict[Path, list[str]]:
+    """Copy the files of each series into a folder of its own."""
+    folders = {}
+    for number, paths in enumerate(series.values()):
         folder = into / f"{number:04}"
         folder.mkdir()
-        shutil.copy(root / path, folder / "slice.dcm")
-        yield path, folder
+        for place, path in enumerate(paths):
+            shutil.copy(root / path, folder / f"{place:04}.dcm")
+        folders[folder] = paths
+    return folders
 
 
-def ask_dcm_classifier(python: str, root: Path, paths: list[str]) -> dict[str, str | None]:
+def ask_dcm_classifier(python: str, folders: dict[Path, list[str]]) -> dict[str, str | None]:
     """Ask dcm-classifier in the environment of another interpreter."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = dict(apart(root, paths, Path(temporary)))
-        asked = subprocess.run([python, "-c", ASK_DCM_CLASSIFIER, temporary], capture_output=True, text=True)
-        if asked.returncode:
-            sys.exit(f"dcm-classifier did not run: {asked.stderr.strip().splitlines()[-1]}")
-        words = json.loads(asked.stdout.strip().splitlines()[-1])
-        return {path: DCM_CLASSIFIER.get(str(words[folder.name]).lower()) for path, folder in folders.items()}
+    root = next(iter(folders)).parent
+    asked = subprocess.run([python, "-c", ASK_DCM_CLASSIFIER, root], capture_output=True, text=True)
+    if asked.returncode:
+        sys.exit(f"dcm-classifier did not run: {asked.stderr.strip().splitlines()[-1]}")
+    words = json.loads(asked.stdout.strip().splitlines()[-1])
+    return {
+        path: DCM_CLASSIFIER.get(str(words[folder.name]).lower()) for folder, paths in folders.items() for path in paths
+    }
 
 
-def ask_dcm2niix(program: str, root: Path, paths: list[str]) -> dict[str, str | None]:
+def ask_dcm2niix(program: str, folders: dict[Path, list[str]]) -> dict[str, str | None]:
     """Ask dcm2niix for its BidsGuess."""
     answers: dict[str, str | None] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        for path, folder in apart(root, paths, Path(temporary)):
-            subprocess.run([program, "-b", "o", "-f", "x", "-o", folder, folder], capture_output=True, text=True)
-            guesses = [json.loads(file.read_text("utf-8")).get("BidsGuess") for file in sorted(folder.glob("*.json"))]
-            suffix = re.search(r"[A-Za-z0-9]+$", guesses[0][1]) if guesses and guesses[0] else None
-            answers[path] = BIDS.get(suffix[0]) if suffix else None
+    for folder, paths in folders.items():
+        subprocess.run([program, "-b", "o", "-f", "x", "-o", folder, folder], capture_output=True, text=True)
+        guesses = [json.loads(file.read_text("utf-8")).get("BidsGuess") for file in sorted(folder.glob("*.json"))]
+        suffix = guesses[0][1].rsplit("_", 1)[-1] if guesses and guesses[0] else ""
+        answers |= dict.fromkeys(paths, BIDS.get(suffix))
     return answers
 
 
@@ -133,10 +135,11 @@ def main() -> None:
     table = pd.read_csv(root / "labels.csv")
     table = table[table["kind"] == "dicom"]
     truths = {path: sequence_from(word) for path, word in zip(table["path"], table["sequence"], strict=True)}
-    headers = {}
+    headers, series = {}, defaultdict(list)
     for path in truths:
         read = sources.read_headers(root / path)
         headers[path] = read[len(read) // 2]
+        series[read[0].get("SeriesInstanceUID") or path].append(path)
     ways: dict[str, Callable[[dict], str | None]] = {
         "verdict": lambda header: sequence_from_header(header)[0].value,
         "  physics alone": lambda header: sequence_from_physics(header).value,
@@ -152,7 +155,8 @@ def main() -> None:
         ("dcm2niix BidsGuess", asked.dcm2niix, ask_dcm2niix),
     ):
         if program:
-            judge(name, ask(program, root, list(truths)), truths)
+            with tempfile.TemporaryDirectory() as temporary:
+                judge(name, ask(program, in_folders(root, series, Path(temporary))), truths)
         else:
             print(f"{name:32}not installed: left out")
 

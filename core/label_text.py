@@ -28,6 +28,7 @@ SEED_RULE = Rule(
 )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)  # asked of each slice of a series, by several rules
 def normalise(text: str) -> str:
     """Lower-case `text`, glued words parted, and all but letters, digits, ``+ * / =`` turned into single spaces.
 
@@ -112,7 +113,12 @@ def read_plane(header: Header) -> tuple[str | None, str]:
     """
     if seed := seed_name(str(header.get("FileName", ""))):
         return seed["plane"], _seed_evidence(header)
-    for text in texts(header):
+    return _plane_of(tuple(texts(header)))
+
+
+@lru_cache(maxsize=4096)
+def _plane_of(phrases: tuple[str, ...]) -> tuple[str | None, str]:
+    for text in phrases:
         planes = {plane_from(word) for word in re.split(r"[^a-z]+", text)} & set(PLANES)
         if len(planes) == 1:
             return planes.pop(), f"“{text}”"
