@@ -7,7 +7,7 @@ absent; a label of ``-`` is silence, and ``T2?`` means T2 or silence: the header
 
 import pytest
 
-from core.labels import sequence_from_header
+from core.labels import sequence_from_header, sequence_from_text
 
 MAKERS = {"S": "SIEMENS", "G": "GE MEDICAL SYSTEMS", "P": "Philips Medical Systems", "T": "TOSHIBA", "C": "CANON_MEC",
           "H": "Hitachi Medical Corporation", "U": "UIH", "B": "Bruker BioSpin MRI GmbH", "X": "Siemens Healthineers",
@@ -184,6 +184,30 @@ T1 vibe dynamic DCE           | S | *fl3d1         | GR    | SP       | -     | 
 """  # noqa: E501
 
 
+#: Series names of PPMI, ADNI, ABCD, TCIA collections and clinics, heard without any header; ``-`` is silence.
+DESCRIPTIONS = """
+T1: MPRAGE 2 ADNI; sT1W_3D_FFE; SAG FSPGR 3D VOLUMETRIC T1; AX_3D_FSPGR_straight_brain_lab; Ax T1 FLAIR
+T1: ABCD_T1w_MPR_vNav_setter; VWIP T1W/3D/TFE_SENSE; T1 TIR Sagittal P3; T1 AX FS PRE; T1 POSTERIOR FOSSA; T1 REST
+T1CE: AX T1 SE C+; T1 MPR KM cor; T1W_FFE_CLEAR_+GD; COR T1 FS +C; T1_post_contrast_MPRAGE_AX; Gd-T1; T1C+
+T2: t2_tse_tra; AX T2 AC-PC LINE ENTIRE BRAIN; FL:C/OAx T2 PROPELLER; T2 pre op; SAG T2 post contrast; T2 CISS
+FLAIR: Cor FLAIR TI_2800ms; 3D T2 FLAIR_ti1650; t2_tirm_tra_dark-fluid NO BLADE; FLAIR_spc_ir_sag_p2_; OAx T2 FLAIR+C
+DWI: DTI_gated_TRACEW; 2D DTI EPI FAT SHIFT LEFT; ep2d_diff_LR; WIP_HARDI_60_2_5iso; OAx eDWI b=10
+BOLD: ep2d_bold_rest; rsfMRI_LR; BOLD_RS ACPC_LINE; ABCD_fMRI_rest_PMU; ep2d_bold_n-back rev2_repeat
+LOCALIZER: 3-pl_T2__FGRE; SURVEY; MIDLINE SAG LOC; AAHScout_MPR_cor; SmartBrain
+FIELDMAP: AxialField Mapping; B0_PreScan
+OTHER: 2D GRE-NM; DTI_EXP; Cal_Head_24; Exponential Apparent Diffusion Coefficient; qT1 map
+ADC: DTI_gated_ADC; Apparent Diffusion Coefficient (mm2/s)
+PWI: OAx PWI 50 Phase; rCBV corrected; TTP
+SWI: FILT_PHA: OAx SWI; SWIp
+MRA: MIP - 3DPCA_DEM_MJD; TOF_3D_multi-slab_MIP_SAG
+T2STAR: AXIAL_T2_STAR; T2W_FFE; T2_FFE_haemo
+FA: 32CH_v2 DTI_AP_ColFA
+ASL: WIP SOURCE - pCASL_SoftSinglePhase
+-: 3D SAG; sT2W/PD_TSE; t2 weighted double echo; PD_T2_TSE; CEST_ssfse; 2D CSI-PROBE 35; REPEAT_NON_GATED; AX GRE
+-: AX DIFFERENCE; CBF (Transit corrected); MR BRAIN W WO CONTRAST; Head Routine; Series 5
+"""
+
+
 def rows(table):
     """Read a table as (header, label), with a name for each row."""
     for line in table.strip().splitlines():
@@ -212,3 +236,16 @@ def test_label(header, label):
     decision, _ = sequence_from_header(header)
     allowed = {None} if label == "-" else {label.rstrip("?"), *({None} if label.endswith("?") else ())}
     assert decision.value in allowed, decision
+
+
+@pytest.mark.parametrize(
+    ("description", "label"),
+    [
+        (description.strip(), label)
+        for label, descriptions in (line.split(": ", 1) for line in DESCRIPTIONS.strip().splitlines())
+        for description in descriptions.split(";")
+    ],
+)
+def test_words_alone(description, label):
+    finding = sequence_from_text({"kind": "dicom", "SeriesDescription": description})
+    assert finding.value == (None if label == "-" else label), finding
