@@ -12,7 +12,7 @@ CANDIDATES := python3 python3.12 python3.13 python3.11
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help app install test lint weights screenshots sheets docker clean
+.PHONY: help app install test lint weights screenshots sheets rules docker clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ screenshots: $(VENV)/installed-dev ## take the pictures of the README in the sys
 
 sheets: $(VENV)/installed-dev ## draw phantoms, and beside real slices into out/ where SLICESCOPE_REAL_DATA names some
 	@$(BIN)/python docs/sheets.py
+
+rules: install ## write the page of all label rules, docs/label_rules.md, from the rules
+	@$(BIN)/python docs/label_rules.py
 
 docker: ## build the container image
 	docker build -t slicescope .

@@ -6,6 +6,7 @@ one header and one array a slice.
 
 import functools
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,14 +32,28 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 _PRIVATE = {
     (0x0019, 0x0A): ("SIEMENS MR HEADER", "SIEMENS", "SiemensMosaicCount"),
     (0x0019, 0x0C): ("SIEMENS MR HEADER", "SIEMENS", "SiemensBValue"),
-    (0x0043, 0x39): ("GEMS_PARM_01", "GE", "GEBValue"),
+    (0x0019, 0x17): ("GEMS_ACQU_01", "GE", "GESeriesPlane"),
     (0x0019, 0x9C): ("GEMS_ACQU_01", "GE", "GEPulseSequence"),
+    (0x0019, 0x9E): ("GEMS_ACQU_01", "GE", "GEInternalPulseSequence"),
+    (0x0043, 0x2F): ("GEMS_PARM_01", "GE", "GEComplexComponent"),
+    (0x0043, 0x39): ("GEMS_PARM_01", "GE", "GEBValue"),
+    (0x0043, 0xA4): ("GEMS_PARM_01", "GE", "GEASLTechnique"),
     (0x2001, 0x03): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsBValue"),
+    (0x2001, 0x13): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsEPIFactor"),
     (0x2001, 0x20): ("PHILIPS IMAGING DD 001", "PHILIPS", "PhilipsPulseSequence"),
+    (0x0065, 0x09): ("IMAGE PRIVATE HEADER", "UIH", "UIHBValue"),
+    (0x0065, 0x2D): ("IMAGE PRIVATE HEADER", "UIH", "UIHPulseSequence"),
     (0x0065, 0x50): ("IMAGE PRIVATE HEADER", "UIH", "UIHGridCount"),
 }
-_SIEMENS_CSA_IMAGE = (0x0029, 0x1010)
-_UIH_GRID_COUNT, _UIH_GRID_SLICES = (0x0065, 0x1050), (0x0065, 0x1051)
+#: Long or nested private attributes, which are looked up only where they are needed.
+_NESTED = {
+    (0x0029, 0x10): ("SIEMENS CSA HEADER", "SIEMENS", "SiemensCSAImage"),
+    (0x0029, 0x20): ("SIEMENS CSA HEADER", "SIEMENS", "SiemensCSASeries"),
+    (0x0065, 0x51): ("IMAGE PRIVATE HEADER", "UIH", "UIHGridSlices"),
+}
+_NESTED_NAMES = {name for _, _, name in _NESTED.values()}
+_ADDRESSES = {name: address for address, (_, _, name) in {**_PRIVATE, **_NESTED}.items()}
+_SEQUENCE_FILE = re.compile(rb'tSequenceFileName\s*=\s*"+[^"]{0,64}?(\w{2,32})"')
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 #: Geometry and how many numbers each has.
 _GEOMETRY = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
@@ -76,6 +91,7 @@ def read_headers(path: Path) -> list[Header]:
     with _one_sentence("Its DICOM header is damaged"):
         dataset = _read_and_check(path)
         shared = _plain(dataset)
+        shared.update(_from_csa(dataset, shared))
         tiles = _mosaic_tiles(dataset)
         if tiles > 1:
             return list(_mosaic_headers(shared, tiles, _mosaic_corners(dataset, shared, tiles)))
@@ -295,7 +311,7 @@ def _plain(dataset: pydicom.Dataset, vendor: str = "") -> Header:
     vendor = str(dataset.get("Manufacturer") or vendor).upper()
     for tag in dataset.keys():  # noqa: SIM118 - iterating the dataset itself would decode every element at once
         name = _private_name(dataset, tag, vendor) if tag.is_private else pydicom.datadict.keyword_for_tag(tag)
-        if not name or name in _PIXEL_KEYWORDS or dataset.get_item(tag).VR == "SQ":
+        if not name or name in _NESTED_NAMES or name in _PIXEL_KEYWORDS or dataset.get_item(tag).VR == "SQ":
             continue
         try:
             element = dataset[tag]
@@ -308,7 +324,8 @@ def _plain(dataset: pydicom.Dataset, vendor: str = "") -> Header:
 
 
 def _private_name(dataset: pydicom.Dataset, tag: pydicom.tag.BaseTag, vendor: str) -> str | None:
-    known = _PRIVATE.get((tag.group, tag.element & 0xFF))
+    address = (tag.group, tag.element & 0xFF)
+    known = _PRIVATE.get(address) or _NESTED.get(address)
     if known is None or tag.element < 0x1000:
         return None
     creator, manufacturer, name = known
@@ -319,6 +336,35 @@ def _private_name(dataset: pydicom.Dataset, tag: pydicom.tag.BaseTag, vendor: st
     value = reserved.value
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return name if text.strip("\0 ").upper().startswith(creator) else None
+
+
+def _private(dataset: pydicom.Dataset, name: str) -> pydicom.DataElement | None:
+    """Find a private attribute in whatever block its creator has reserved."""
+    group, offset = _ADDRESSES[name]
+    vendor = str(dataset.get("Manufacturer") or "").upper()
+    blocks = [tag.element for tag in dataset.keys() if tag.group == group and 0x10 <= tag.element <= 0xFF]  # noqa: SIM118
+    for block in blocks or [0x10]:
+        tag = pydicom.tag.Tag(group, block << 8 | offset)
+        if tag in dataset and _private_name(dataset, tag, vendor) == name:
+            return dataset[tag]
+    return None
+
+
+def _from_csa(dataset: pydicom.Dataset, header: Header) -> Header:
+    """Fill in from Siemens' own header what an export has dropped: the b-value, and which sequence was run."""
+    found: Header = {}
+    if "SIEMENS" not in str(header.get("Manufacturer") or "SIEMENS").upper():
+        return found
+    if "EP" in str(header.get("ScanningSequence")) and "SiemensBValue" not in header:
+        image = _private(dataset, "SiemensCSAImage")
+        if image is not None and (numbers := _csa_numbers(image.value, b"B_value")):
+            found["SiemensBValue"] = numbers[0]
+    if "SequenceName" not in header and "PulseSequenceName" not in header:
+        series = _private(dataset, "SiemensCSASeries")
+        # The protocol quotes itself: tSequenceFileName = ""%SiemensSeq%\ep2d_diff"".
+        if series is not None and (match := _SEQUENCE_FILE.search(bytes(series.value or b""))):
+            found["SiemensSequenceFile"] = match[1].decode("ascii")
+    return found
 
 
 def _value(element: pydicom.DataElement, name: str) -> Any:
@@ -387,19 +433,17 @@ def _levels(item: pydicom.Dataset, depth: int = 2) -> Iterator[pydicom.Dataset]:
 
 def _mosaic_tiles(dataset: pydicom.Dataset) -> int:
     """Number of slices that a Siemens mosaic or a UIH grid shows side by side; 1 for everything else."""
-    grid = dataset.get(_UIH_GRID_COUNT)
-    if grid is not None and _private_name(dataset, grid.tag, str(dataset.get("Manufacturer") or "").upper()):
+    if (grid := _private(dataset, "UIHGridCount")) is not None:
         return _fitting(dataset, int(float(_value(grid, "UIHGridCount") or 1)), "UIH grid")
     image_type = dataset.get("ImageType") or []
     words = [image_type] if isinstance(image_type, str) else image_type
     if "MOSAIC" not in [str(word).upper() for word in words]:
         return 1
     tiles = 0
-    element = dataset.get((0x0019, 0x100A))
-    if element is not None and _private_name(dataset, element.tag, "SIEMENS"):
-        tiles = int(_value(element, "SiemensMosaicCount") or 0)
-    elif _SIEMENS_CSA_IMAGE in dataset:
-        tiles = int(next(iter(_csa_numbers(dataset[_SIEMENS_CSA_IMAGE].value, b"NumberOfImagesInMosaic")), 0))
+    if (count := _private(dataset, "SiemensMosaicCount")) is not None:
+        tiles = int(_value(count, "SiemensMosaicCount") or 0)
+    elif (image := _private(dataset, "SiemensCSAImage")) is not None:
+        tiles = int(next(iter(_csa_numbers(image.value, b"NumberOfImagesInMosaic")), 0))
     if tiles < 1:
         raise UnreadableFile("It is a Siemens mosaic that does not say how many slices it holds.")
     return _fitting(dataset, tiles, "Siemens mosaic")
@@ -418,9 +462,10 @@ def _fitting(dataset: pydicom.Dataset, tiles: int, kind: str) -> int:
 def _mosaic_runs_backwards(dataset: pydicom.Dataset) -> bool:
     """Whether the tiles of a mosaic advance against the normal that its orientation implies."""
     orientation = dataset.get("ImageOrientationPatient")
-    if _SIEMENS_CSA_IMAGE not in dataset or not orientation:
+    image = _private(dataset, "SiemensCSAImage")
+    if image is None or not orientation:
         return False
-    normal = _csa_numbers(dataset[_SIEMENS_CSA_IMAGE].value, b"SliceNormalVector")
+    normal = _csa_numbers(image.value, b"SliceNormalVector")
     implied = np.cross(np.array(orientation[:3], float), np.array(orientation[3:], float))
     return len(normal) == 3 and float(np.dot(normal, implied)) < 0
 
@@ -458,8 +503,8 @@ def _mosaic_headers(shared: Header, tiles: int, corners: list[list[float]]) -> I
 
 def _mosaic_corners(dataset: pydicom.Dataset, shared: Header, tiles: int) -> list[list[float]]:
     """Position of each tile's first pixel in mm, or [] where the header does not tell."""
-    if _UIH_GRID_COUNT in dataset:
-        element = dataset.get(_UIH_GRID_SLICES)
+    if _private(dataset, "UIHGridCount") is not None:
+        element = _private(dataset, "UIHGridSlices")
         items = element.value if element is not None and element.VR == "SQ" else []
         corners = [_plain(item).get("ImagePositionPatient") for item in items]
         return corners if len(corners) == tiles and all(corners) else []

@@ -6,7 +6,7 @@ or zero attribute says nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +42,61 @@ class Finding:
     contrast: bool | None = None
 
 
-def found(value: str | None, rule: str, evidence: str, *also: str) -> Finding:
-    """Make a finding whose value, and whatever stands in `also`, remain possible.
+@dataclass(frozen=True)
+class Rule:
+    """One way to tell a sequence, with the reason why it may be told so.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in the slice table.
+    value : str or None
+        The label; None where the rule only narrows down what is possible.
+    why : str
+        What is asked of the header, and why that tells. ``docs/label_rules.md`` is made of these.
+    when : callable
+        Takes what the witness reads (a `core.label_scan.Scan`, or words) and says whether the rule fires.
+    also : tuple of str
+        Labels that other witnesses may still give.
+    reads : tuple of str
+        Attributes that are quoted as evidence.
 
     Examples
     --------
-    >>> sorted(found("PD", "spin_echo_pd", "TE 20 ms", "T1").possible)
-    ['PD', 'T1']
+    >>> rule = Rule("long_echo", "T2", "Fluid is bright at long echo times.", lambda scan: scan["te"] > 80, ("FLAIR",))
+    >>> rule.when({"te": 96}), sorted(rule.possible)
+    (True, ['FLAIR', 'T2'])
     """
-    return Finding(value, rule, evidence, frozenset(also) | ({value} if value else set()))
+
+    name: str
+    value: str | None
+    why: str
+    when: Callable[[Any], Any]
+    also: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def possible(self) -> frozenset[str]:
+        """The labels that remain possible when the rule has fired."""
+        return frozenset(self.also) | ({self.value} if self.value else set())
+
+    def finding(self, evidence: str) -> Finding:
+        """Give what the rule found, with the values that it read."""
+        return Finding(self.value, self.name, evidence, self.possible)
+
+
+def values(header: Header, keyword: str) -> list[Any]:
+    """Read the values under one keyword, of which there may be several.
+
+    Examples
+    --------
+    >>> values({"ImageType": "ORIGINAL\\\\PRIMARY"}, "ImageType"), values({"EchoTime": 98.0}, "EchoTime")
+    (['ORIGINAL', 'PRIMARY'], [98.0])
+    """
+    value = header.get(keyword)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else value.split("\\") if isinstance(value, str) else [value]
 
 
 def number(header: Header, *keywords: str) -> float | None:
@@ -62,12 +108,9 @@ def number(header: Header, *keywords: str) -> float | None:
     98.0
     """
     for keyword in keywords:
-        value = header.get(keyword)
-        if isinstance(value, list | tuple):
-            value = value[0] if len(value) else None
         try:
-            result = float(str(value).split("\\")[0])
-        except ValueError:
+            result = float(next(iter(values(header, keyword)), math.nan))
+        except (TypeError, ValueError):
             continue
         if math.isfinite(result) and result > 0:
             return result
@@ -82,10 +125,8 @@ def words(header: Header, *keywords: str) -> frozenset[str]:
     >>> sorted(words({"ScanningSequence": "GR\\\\IR"}, "ScanningSequence", "Absent"))
     ['GR', 'IR']
     """
-    values = (header.get(keyword) for keyword in keywords)
-    return frozenset(
-        word.strip().upper() for value in values if value is not None for word in str(value).split("\\") if word.strip()
-    )
+    found = (str(value).strip().upper() for keyword in keywords for value in values(header, keyword))
+    return frozenset(word for word in found if word)
 
 
 def quote(header: Header, *keywords: str) -> str:
@@ -97,4 +138,10 @@ def quote(header: Header, *keywords: str) -> str:
     'RepetitionTime 2250, ImageType ORIGINAL\\\\PRIMARY'
     """
     present = [(keyword, header[keyword]) for keyword in keywords if header.get(keyword) not in (None, "")]
-    return ", ".join(f"{keyword} {f'{value:g}' if isinstance(value, float) else value}" for keyword, value in present)
+    return ", ".join(f"{keyword} {_spelt(value)}" for keyword, value in present)
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "\\".join(_spelt(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -20,19 +20,54 @@ No rule, no label: silence beats a guess.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from core import label_codes, label_scan, label_text, label_timings, label_words
 from core.label_physics import read_physics
 from core.label_text import is_navigation, read_plane, read_text, seed_name, tcga_barcode
-from core.label_witness import Finding, Header, quote
+from core.label_witness import Finding, Header, Rule, quote, words
 from core.vocabulary import PLANES
 
 __all__ = [
-    "OBLIQUE_DEG", "Decision", "label_header", "plane_from_header", "seed_name", "sequence_from_header",
-    "sequence_from_physics", "sequence_from_text", "tcga_barcode",
+    "KEYWORDS", "OBLIQUE_DEG", "RULES", "Decision", "label_header", "plane_from_header", "seed_name",
+    "sequence_from_header", "sequence_from_physics", "sequence_from_text", "tcga_barcode",
 ]  # fmt: skip
+
+#: Every attribute that decides the sequence: slices that agree in these have one label.
+KEYWORDS = tuple(sorted({*label_scan.KEYWORDS, *label_text.KEYWORDS, "ContrastBolusAgent"}))
 
 #: Above this tilt in degrees a slice is called oblique.
 OBLIQUE_DEG = 30.0
+
+
+PLANE_RULES = (
+    Rule("geometry", None, "The patient axis nearest the slice normal; the scanner computes with it, so it cannot lie.",
+         lambda header: (nearest := _nearest(header)) is not None and nearest[1] <= OBLIQUE_DEG,
+         reads=("ImageOrientationPatient",)),
+    Rule("geometry_oblique", None, f"The same, tilted by more than {OBLIQUE_DEG:.0f}°: the nearest plane, flagged.",
+         lambda header: _nearest(header) is not None,
+         reads=("ImageOrientationPatient",)),
+    Rule("text_plane", None, "Without usable geometry, words that name one plane and no other.",
+         lambda header: read_plane(header)[0] in PLANES,
+         reads=("SeriesDescription", "ProtocolName")),
+)  # fmt: skip
+
+#: All rules by the witness that they belong to; a page of the documentation is made of them.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "Image types": label_codes.IMAGE_TYPES,
+    "Pulse sequences": label_codes.PULSE_SEQUENCES,
+    "Readouts": label_codes.READOUTS,
+    "Inversion recovery": label_timings.INVERSION_RECOVERY,
+    "Spin echo": label_timings.SPIN_ECHO,
+    "Gradient echo": label_timings.GRADIENT_ECHO,
+    "Stated contrast": label_timings.STATED,
+    "Words for purposes": (label_text.SEED_RULE, *label_words.PURPOSES),
+    "Words for kinds of contrast": label_words.KINDS,
+    "Words for weightings": label_words.WEIGHTINGS,
+    "Contrast agent": label_words.CONTRAST,
+    "Plane": PLANE_RULES,
+}
 
 
 @dataclass(frozen=True)
@@ -75,15 +110,22 @@ def plane_from_header(header: Header) -> tuple[Decision, float]:
     >>> decision.value, decision.rule, round(tilt_deg, 1)
     ('axial', 'geometry_oblique', 36.9)
     """
-    if normal := _normal(header):
-        largest = max(range(3), key=lambda axis: abs(normal[axis]))
-        tilt = math.degrees(math.acos(min(1.0, abs(normal[largest]))))
-        plane = {0: "sagittal", 1: "coronal", 2: "axial"}[largest]
+    rule = next((rule for rule in PLANE_RULES if rule.when(header)), None)
+    if rule is None:
+        return Decision(), math.nan
+    if nearest := _nearest(header):
+        plane, tilt = nearest
         orientation = "\\".join(f"{float(v):.4g}" for v in _orientation(header))
-        rule = "geometry_oblique" if tilt > OBLIQUE_DEG else "geometry"
-        return Decision(plane, rule, f"ImageOrientationPatient {orientation}, tilt {tilt:.1f} deg"), tilt
-    plane, evidence = read_plane(header)
-    return (Decision(plane, "text_plane", evidence) if plane else Decision()), math.nan
+        return Decision(plane, rule.name, f"ImageOrientationPatient {orientation}, tilt {tilt:.1f} deg"), tilt
+    return Decision(read_plane(header)[0], rule.name, read_plane(header)[1]), math.nan
+
+
+def _nearest(header: Header) -> tuple[str, float] | None:
+    """Give the plane nearest the geometry and the angle to it in degrees."""
+    if (normal := _normal(header)) is None:
+        return None
+    largest = max(range(3), key=lambda axis: abs(normal[axis]))
+    return ("sagittal", "coronal", "axial")[largest], math.degrees(math.acos(min(1.0, abs(normal[largest]))))
 
 
 def _orientation(header: Header) -> list[float]:
@@ -145,6 +187,8 @@ def _with_contrast(value: str, rule: str, evidence: str, contrast: bool | None, 
         return Decision("T1CE", f"{rule}+contrast_words", f"{evidence}; contrast: named in words")
     if contrast is False:
         return Decision(value, rule, f"{evidence}; contrast: none, say the words")
+    if words(header, "ContrastBolusAgent") & {"NONE", "NO"}:
+        return Decision(value, rule, f"{evidence}; contrast: none, says ContrastBolusAgent")
     hints = [quote(header, "ContrastBolusAgent"), "a navigation name" if is_navigation(header) else ""]
     hint = ", ".join(hint for hint in hints if hint)
     return Decision(value, rule, f"{evidence}; contrast: unknown{f' ({hint} proves none)' if hint else ''}")
@@ -172,6 +216,15 @@ def sequence_from_header(header: Header) -> tuple[Decision, str]:
     >>> decision.value, decision.rule, conflict
     ('T1', 't1_flair', 'words say FLAIR, timings and codes say T1: taken as T1')
     """
+    told = ((keyword, header.get(keyword)) for keyword in KEYWORDS)
+    if header.get("kind") == "dicom":  # their files' names say nothing, and differ
+        told = ((keyword, value) for keyword, value in told if keyword != "FileName")
+    return _weighed(tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in told if v not in (None, "")))
+
+
+@lru_cache(maxsize=8192)  # what decides is the same in most slices of a series
+def _weighed(told: tuple[tuple[str, Any], ...]) -> tuple[Decision, str]:
+    header = dict(told)
     physics, text = read_physics(header), read_text(header)
     contrast = text.contrast
     common = physics.possible & text.possible

@@ -225,6 +225,33 @@ def csa(**attributes):
     return block
 
 
+def test_siemens_own_header_fills_in_what_was_dropped(make_dataset, tmp_path):
+    dataset = make_dataset(Manufacturer="SIEMENS", ScanningSequence="EP", SequenceName=None)
+    private(dataset, 0x0029, "SIEMENS CSA HEADER", 0x10, "OB", csa(B_value=[1000]))
+    protocol = b'ASCCONV\ntSequenceFileName\t = \t""%SiemensSeq%\\ep2d_diff""\nalTR[0] = 5'
+    private(dataset, 0x0029, "SIEMENS CSA HEADER", 0x20, "OB", protocol)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    header = dicom.read_headers(tmp_path / "a.dcm")[0]
+    assert (header["SiemensBValue"], header["SiemensSequenceFile"]) == (1000, "ep2d_diff")
+    dataset.SequenceName = "*ep_b1000"
+    dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    assert "SiemensSequenceFile" not in dicom.read_headers(tmp_path / "b.dcm")[0]
+
+
+def test_private_attributes_are_found_in_any_block(make_dataset, tmp_path):
+    sheet = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 5))).astype("<u2")
+    dataset = make_dataset(sheet, Manufacturer="UIH")
+    private(dataset, 0x0065, "SOMEBODY ELSE", 0x50, "DS", "9")
+    private(dataset, 0x0065, "Image Private Header", 0x50, "DS", "3")
+    private(dataset, 0x2001, "SOMEBODY ELSE", 0x13, "SL", 7)
+    private(dataset, 0x2001, "Philips Imaging DD 001", 0x13, "SL", 47)
+    assert (0x0065, 0x1150) in dataset
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    headers = dicom.read_headers(tmp_path / "a.dcm")
+    assert len(headers) == 3
+    assert headers[0]["PhilipsEPIFactor"] == 47
+
+
 @pytest.fixture
 def mosaic(make_dataset, tmp_path):
     """Five 4 x 6 tiles on a 3 x 3 sheet; tile k is filled with k + 1."""
