@@ -124,9 +124,7 @@ def _picked(table: pd.DataFrame, keys: Sequence[str], name: str) -> np.ndarray:
     there = slice_keys(table)
     unknown = set(keys) - set(there)
     if unknown:
-        raise CohortError(
-            f"Cohort {name!r} has no slice {min(unknown)!r} ({len(unknown)} such keys). Pick again."
-        )
+        raise CohortError(f"Cohort {name!r} has no slice {min(unknown)!r} ({len(unknown)} such keys). Pick again.")
     return there.isin(list(keys)).to_numpy()
 
 
