@@ -62,6 +62,51 @@ def show_grid(made: cohort.Cohort, by_series: bool) -> None:
         _tiles(made, rows.iloc[shown], cosine, picked, by_series)
 
 
+def _choose(chosen: dict[str, list[str]]) -> None:
+    state.put(**{state.facet(name): words for name, words in chosen.items()})
+    first_page()
+
+
+def _count(asked: Choice, answer: Answer) -> int:
+    """Say how much is kept; return how many tiles a page shall have."""
+    counted, size = st.columns([4, 1], vertical_alignment="center")
+    with counted.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"{answer.slices:,} slices in {answer.series:,} series of {answer.patients:,} patients", width="content"
+        )
+        if asked.timing_ms:
+            low, high, least, most = asked.timing_ms
+            st.html(widgets.chip(f"TR {_range(low, high)} ms · TE {_range(least, most)} ms", "info"), width="content")
+        if asked:
+            st.button("Clear the filters", icon=":material/filter_alt_off:", type="tertiary", on_click=_clear)
+    return size.segmented_control(
+        "Tiles a page", PER_PAGE, default=PER_PAGE[0], key="per_page", bind="query-params", required=True,
+        on_change=first_page, label_visibility="collapsed", help="Tiles a page",
+    )  # fmt: skip
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
+def _clear() -> None:
+    state.put(**dict.fromkeys((*map(state.facet, FACETS), state.TIMING, state.PAGE)))
+    state.choose(**{state.TEXT: ""})
+
+
+def _kept(made: cohort.Cohort, rows: pd.DataFrame, answer: Answer, by_series: bool) -> pd.DataFrame:
+    """Keep the rows of a grid that the filters leave; a series stays with any of its slices."""
+    if answer.rows.all():
+        return rows
+    if not by_series:
+        return rows[answer.rows[rows["at"].to_numpy()]]
+    index = cached.facet_index(made)
+    series = index.codes["series"][index.cell]
+    kept = np.zeros(len(index.words["series"]), bool)
+    kept[series[answer.rows]] = True
+    return rows[kept[series[rows["at"].to_numpy()]]]
+
+
 # Likeness -------------------------------------------------------------------------------------------
 
 
