@@ -81,7 +81,8 @@ def timing_scatter(timings: pd.DataFrame) -> go.Figure:
             continue
         figure.add_scatter(
             x=part["repetition_time_ms"], y=part["echo_time_ms"], mode="markers", name=name,
-            customdata=part[["repetition_time_ms", "echo_time_ms", "n"]],
+            # Lists: what Plotly packs as bytes comes back from a click in another shape.
+            customdata=part[["repetition_time_ms", "echo_time_ms", "n"]].to_numpy().tolist(),
             marker={"color": SEQUENCE_COLOURS.get(name, GREY), "size": 7 + 4 * np.sqrt(part["n"] - 1).clip(0, 5),
                     "opacity": 0.75, "line": {"width": 0}},
             hovertemplate=f"{name}: TR %{{x:g}} ms, TE %{{y:g}} ms, %{{customdata[2]}} series<extra></extra>",

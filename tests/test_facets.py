@@ -125,6 +125,7 @@ def test_figures_say_what_a_click_stands_for():
     assert sum(sum(trace.x) for trace in bars.data) == 400
     assert cohort_figures.count_bars(overview.vendors).data[0].customdata[0][0] == overview.vendors.index[0]
     scatter = cohort_figures.timing_scatter(overview.timings)
+    assert all(isinstance(trace.customdata, tuple) for trace in (*bars.data, *scatter.data))
     assert {trace.name for trace in scatter.data} == {"T1", "T2", NONE}
     assert scatter.layout.xaxis.type == scatter.layout.yaxis.type == "log"
-    assert sum(sum(trace.customdata[:, 2]) for trace in scatter.data) == overview.timings["n"].sum()
+    assert sum(point[2] for trace in scatter.data for point in trace.customdata) == overview.timings["n"].sum()

@@ -114,10 +114,10 @@ def _likeness(made: cohort.Cohort, like: str, by_series: bool) -> np.ndarray | N
     """Draw what the grid is sorted by; return each row's cosine to it, None while that is not known."""
     row = made.table.loc[like]
     with st.container(horizontal=True, vertical_alignment="center"):
-        what = "series" if by_series else f"slice {row['image_number']}"
+        what = "" if by_series else f" · slice {row['image_number']}"
         st.html(
             f"Most like <b>{widgets.escape(row['PatientID'])}</b> · "
-            f"{widgets.escape(widgets.show(row['SeriesDescription']))} · {what}, as the shipped model sees it",
+            f"{widgets.escape(widgets.show(row['SeriesDescription']))}{what}, as the shipped model sees it",
             width="content",
         )
         st.button(

@@ -14,7 +14,7 @@ _PAIRS = 24
 
 def show_splits(made: cohort.Cohort) -> None:
     """Draw the default split or another one."""
-    left, right = st.columns([1, 2.6], gap="large")
+    left, right = st.columns([1, 2.1], gap="large")
     with left:
         which = st.segmented_control(
             "Split", ["Default", "Another"], default="Default", key="of", bind="query-params", required=True
