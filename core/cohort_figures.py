@@ -51,11 +51,13 @@ def count_bars(counts: pd.Series, unit: str = "Series") -> go.Figure:
     unit : str
         What is counted.
     """
-    figure = go.Figure(layout={"template": TEMPLATE, "height": _height(len(counts)), "showlegend": False})
+    layout = {"template": TEMPLATE, "height": _height(len(counts)), "showlegend": False, "margin": {"t": 4}}
+    figure = go.Figure(layout=layout)
     figure.add_bar(
         y=list(counts.index), x=counts, orientation="h", marker_color=TEAL,
         customdata=[[word] for word in counts.index],
-        text=[f"{count:,}" for count in counts], textposition="auto", hovertemplate="%{y}: %{x:,}<extra></extra>",
+        text=[f"{count:,}" for count in counts], textposition="auto", textangle=0,
+        hovertemplate="%{y}: %{x:,}<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     return figure.update_xaxes(title_text=unit)
@@ -87,8 +89,8 @@ def timing_scatter(timings: pd.DataFrame) -> go.Figure:
                     "opacity": 0.75, "line": {"width": 0}},
             hovertemplate=f"{name}: TR %{{x:g}} ms, TE %{{y:g}} ms, %{{customdata[2]}} series<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(type="log", title_text="Repetition time (ms)", dtick=1)
-    return figure.update_yaxes(type="log", title_text="Echo time (ms)", dtick=1)
+    figure.update_xaxes(type="log", title_text="Repetition time (ms)")
+    return figure.update_yaxes(type="log", title_text="Echo time (ms)")
 
 
 def _height(n_bars: int) -> int:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from core import cohort, facets, figures, images, inference, runs, similar, splits, studies, thumbnails
+from core import cohort, cohort_figures, facets, figures, images, inference, runs, similar, splits, studies, thumbnails
 from core.explanations.jury import JURY_FILE, Verdict
 from core.overview import Overview, look_over
 from core.sandbox import get_sandbox
@@ -85,6 +86,22 @@ def _overview(_made: cohort.Cohort, key: tuple) -> Overview:
     return look_over(_made, facet_index(_made))
 
 
+def overview_figures(made: cohort.Cohort) -> dict[str, go.Figure]:
+    """Its charts: planes, vendors, fields and timings."""
+    return _overview_figures(made, _cohort_key(made.name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _overview_figures(_made: cohort.Cohort, key: tuple) -> dict[str, go.Figure]:
+    seen = overview(_made)
+    return {
+        "planes": cohort_figures.plane_bars(seen.planes),
+        "vendors": cohort_figures.count_bars(seen.vendors),
+        "fields": cohort_figures.count_bars(seen.fields),
+        "timings": cohort_figures.timing_scatter(seen.timings),
+    }
+
+
 def grid_rows(made: cohort.Cohort, by_series: bool) -> pd.DataFrame:
     """Rows of a grid in its order: slices by patient, series and place, or one row a series with ``at``.
 
@@ -116,7 +133,7 @@ def cohort_sheet(made: cohort.Cohort, keys: tuple[str, ...]) -> dict:
     return _cohort_sheet(made, _cohort_key(made.name), keys)
 
 
-@st.cache_data(max_entries=128, show_spinner="Drawing thumbnails")
+@st.cache_resource(max_entries=128, show_spinner="Drawing thumbnails")
 def _cohort_sheet(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...]) -> dict:
     return sheet(thumbnails.sprites(_made, _made.table.loc[list(keys)], THUMBNAIL_PX))
 
@@ -189,10 +206,21 @@ def _split(
     return splits.patient_split(_made.table, fractions, random_state, label, test_patients)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def split_hash(_made: cohort.Cohort, _split: pd.Series, words: tuple) -> str:
-    """Hash of a split; `words` names cohort and split."""
-    return splits.split_hash(_made.table, _split)
+def split_facts(made: cohort.Cohort, split: pd.Series, words: tuple, label: str) -> tuple[str, pd.DataFrame, go.Figure]:
+    """Hash of a split, classes × parts in words, and their chart; `words` tells one split of a cohort from another."""
+    return _split_facts(made, split, _cohort_key(made.name), words, label)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _split_facts(_made: cohort.Cohort, _split: pd.Series, key: tuple, words: tuple, label: str) -> tuple:
+    counts = splits.summary(_made.table, _split, label)
+    said = [f"{s:,} slices · {p} patients" for s, p in zip(counts["slices"], counts["patients"], strict=True)]
+    wide = counts.assign(said=said).pivot(index=label, columns="split", values="said")
+    patients = _made.table.groupby(_split)["PatientID"].nunique()
+    wide = wide.reindex(columns=splits.SPLITS).fillna("none")
+    wide.columns = [f"{part} ({patients.get(part, 0)} patients)" for part in wide]
+    figure = figures.label_counts(_made.table.assign(split=_split), label)
+    return splits.split_hash(_made.table, _split), wide, figure
 
 
 # Studies --------------------------------------------------------------------------------------------

@@ -224,6 +224,9 @@ def _hand_over(made: cohort.Cohort, keys: list[str], name: str) -> None:
 def _tiles(
     made: cohort.Cohort, rows: pd.DataFrame, cosine: np.ndarray | None, picked: set[str], by_series: bool
 ) -> None:
+    # Rows of all forty columns would take ten times as long.
+    number = "n" if by_series else "image_number"
+    shown = rows[["plane", "sequence", "PatientID", "SeriesDescription", "conflict", "at", number]]
     tiles = [
         Tile(
             key=row.Index,
@@ -234,7 +237,7 @@ def _tiles(
             tone="warn",
             hover=f"{widgets.show(row.SeriesDescription)} · {row.PatientID}",
         )
-        for row in rows.itertuples()
+        for row in shown.itertuples()
     ]
 
     def ticked(keys: list[str]) -> None:

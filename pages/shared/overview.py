@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from core import cohort, cohort_figures
-from core.overview import size_in_words
+from core import cohort
+from core.overview import Overview, size_in_words
 from pages.shared import cached, state, widgets
 
 
@@ -23,32 +23,32 @@ def show_overview(made: cohort.Cohort) -> None:
     if not seen.slices:
         widgets.empty("No slices", "Nothing in this folder could be read as an image. See the reasons below.")
     else:
-        _charts(seen)
-        _missing(seen)
+        _charts(seen, cached.overview_figures(made))
     _rejected(made, seen)
 
 
-def _charts(seen) -> None:
+def _charts(seen: Overview, figures: dict) -> None:
     left, right = st.columns([1.35, 1], gap="large")
     with left:
         st.markdown("**Planes and sequences**", help="Click a part of a bar to open its series.")
-        _chart(cohort_figures.plane_bars(seen.planes), "planes", ("plane", "sequence"))
+        _chart(figures, "planes", ("plane", "sequence"))
+        _missing(seen)
     with right:
         st.markdown("**Vendors**")
-        _chart(cohort_figures.count_bars(seen.vendors), "vendors", ("vendor",))
+        _chart(figures, "vendors", ("vendor",))
         st.markdown("**Field strength**")
-        _chart(cohort_figures.count_bars(seen.fields), "fields", ("field",))
+        _chart(figures, "fields", ("field",))
     st.markdown("**Repetition and echo time**", help="Click a point, or draw a box, to open the series that lie there.")
     if seen.timings.empty:
         st.caption("No series of this cohort says its repetition and echo time.")
         return
     st.plotly_chart(
-        cohort_figures.timing_scatter(seen.timings), width="stretch", key="timings", on_select=_open_timing,
+        figures["timings"], width="stretch", key="timings", on_select=_open_timing,
         selection_mode=("points", "box"),
     )  # fmt: skip
 
 
-def _chart(figure, key: str, names: tuple[str, ...]) -> None:
+def _chart(figures: dict, key: str, names: tuple[str, ...]) -> None:
     """Draw bars of which a click chooses a word of each of `names`."""
 
     def clicked() -> None:
@@ -57,7 +57,7 @@ def _chart(figure, key: str, names: tuple[str, ...]) -> None:
             words = {state.facet(name): [str(word)] for name, word in zip(names, points[0]["customdata"], strict=True)}
             _open(**words)
 
-    st.plotly_chart(figure, width="stretch", key=key, on_select=clicked, selection_mode="points")
+    st.plotly_chart(figures[key], width="stretch", key=key, on_select=clicked, selection_mode="points")
 
 
 def _open_timing() -> None:
@@ -74,7 +74,7 @@ def _open(**address: object) -> None:
     state.choose(**{state.VIEW: "Series"})
 
 
-def _missing(seen) -> None:
+def _missing(seen: Overview) -> None:
     pairs = [widgets.chip(f"{plane} {name}", "warn") for plane, name in seen.absent_pairs]
     chips = [widgets.chip(name, "plain") for name in seen.absent]
     if pairs or chips:
@@ -84,7 +84,7 @@ def _missing(seen) -> None:
         )
 
 
-def _rejected(made: cohort.Cohort, seen) -> None:
+def _rejected(made: cohort.Cohort, seen: Overview) -> None:
     if made.rejected.empty:
         return
     st.markdown(f"**{seen.rejected:,} rejected {'file' if seen.rejected == 1 else 'files'}, by reason**")

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from core import cohort, default_split, figures, leaks, splits
+from core import cohort, default_split, leaks
 from core.config import LABELS
 from core.errors import CoreError
 from pages.shared import cached, state, tasks, widgets
@@ -28,13 +28,17 @@ def show_splits(made: cohort.Cohort) -> None:
         except CoreError as error:
             st.error(str(error))
             return
-        digest = cached.split_hash(made, split, words)
+        digest, wide, figure = cached.split_facts(made, split, words, label)
         st.html(widgets.facts({**recipe, "Hash": digest[:16]}))
         if which == "Another" and st.button("Save as the default", icon=":material/save:", type="primary"):
             default_split.save_default_split(made, split, recipe)
             st.success("Saved. It stays when the folder is indexed again; patients who come later are dealt as before.")
     with right:
-        _table(made, split, label)
+        if wide.empty:
+            widgets.empty("No labels", "No slice of this cohort has this label, so there is nothing to count.")
+        else:
+            st.dataframe(wide)
+            st.plotly_chart(figure, width="stretch")
         _leaks(made, split, digest)
 
 
@@ -61,20 +65,6 @@ def _another(made: cohort.Cohort, label: str) -> tuple[pd.Series, tuple, dict]:
         "Seed": int(seed), "Held for test": ", ".join(held),
     }  # fmt: skip
     return split, (made.name, made.created, *recipe.values()), recipe
-
-
-def _table(made: cohort.Cohort, split: pd.Series, label: str) -> None:
-    patients = made.table.groupby(split)["PatientID"].nunique()
-    counts = splits.summary(made.table, split, label)
-    if counts.empty:
-        widgets.empty("No labels", "No slice of this cohort has this label, so there is nothing to count.")
-        return
-    words = [f"{s:,} slices · {p} patients" for s, p in zip(counts["slices"], counts["patients"], strict=True)]
-    wide = counts.assign(words=words).pivot(index=label, columns="split", values="words")
-    wide = wide.reindex(columns=splits.SPLITS).fillna("none")
-    wide.columns = [f"{part} ({patients.get(part, 0)} patients)" for part in wide]
-    st.dataframe(wide)
-    st.plotly_chart(figures.label_counts(made.table.assign(split=split), label), width="stretch")
 
 
 def _leaks(made: cohort.Cohort, split: pd.Series, digest: str) -> None:
