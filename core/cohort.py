@@ -10,6 +10,9 @@ On disk::
         rejected.parquet   one row a file that gave none, with the reason
         cohort.json        name, root (as it may be shown), source, schema, created, counts
         label_log.jsonl    what people changed
+        split.json         the default split, where somebody saved one
+        queues/            slices that somebody picked to be labelled
+        thumbnails/ embeddings/ fingerprints/    made on demand, safe to delete
 
 So a cohort's folder holds no patient and can be passed on; it opens elsewhere too, though without its files
 where a path named a patient.

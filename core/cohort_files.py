@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.default_split import apply_default_split, read_default_split
 from core.errors import CohortError
 from core.label_log import apply_label_log, read_log
 from core.pseudonyms import shown_paths
@@ -38,8 +39,7 @@ def write(cohort: Cohort) -> Cohort:
     CohortError
         For a name that cannot be a folder's, or labels from a log in the table.
     """
-    if not _NAME.fullmatch(cohort.name):
-        raise CohortError(f"A cohort's name has letters, digits, - and _, at most 40; received {cohort.name!r}.")
+    check_name(cohort.name)
     if "person" in set(cohort.table["plane_rule"]) | set(cohort.table["sequence_rule"]):
         raise CohortError(f"Cohort {cohort.name!r} holds labels of its log; write the answer of a scan instead.")
     facts = {
@@ -51,6 +51,7 @@ def write(cohort: Cohort) -> Cohort:
         "slices": len(cohort.table),
         "files": cohort.n_files,
         "rejected": len(cohort.rejected),
+        "origin": dict(cohort.origin),
     }
     both = [table[["shown_path", "path"]].drop_duplicates() for table in (cohort.table, cohort.rejected)]
     places = pd.concat(both).assign(root=str(cohort.root))
@@ -73,6 +74,18 @@ def write(cohort: Cohort) -> Cohort:
     return read(cohort.name)
 
 
+def check_name(name: str, what: str = "cohort") -> None:
+    """Refuse what cannot be the name of a folder or file in the workspace.
+
+    Raises
+    ------
+    CohortError
+        With the rule.
+    """
+    if not _NAME.fullmatch(name):
+        raise CohortError(f"A {what}'s name has letters, digits, - and _, at most 40; received {name!r}.")
+
+
 def _private(name: str) -> Path:
     return get_settings().workspace / "private" / f"{name}.parquet"
 
@@ -84,7 +97,7 @@ def _shown_root(cohort: Cohort) -> str:
 
 
 def read(name_or_folder: str | Path) -> Cohort:
-    """Read a cohort by its name in the workspace, or from its folder; labels of the log are applied.
+    """Read a cohort by its name in the workspace, or from its folder; labels of the log and a saved split are applied.
 
     Raises
     ------
@@ -92,11 +105,12 @@ def read(name_or_folder: str | Path) -> Cohort:
         When there is none, it was written by another version, or its files do not fit together.
     """
     cohort = read_unlogged(name_or_folder)
-    return replace(cohort, table=apply_label_log(cohort.table, read_log(cohort)))
+    table = apply_label_log(cohort.table, read_log(cohort))
+    return replace(cohort, table=apply_default_split(table, read_default_split(cohort)))
 
 
 def read_unlogged(name_or_folder: str | Path) -> Cohort:
-    """Read a cohort with the labels of its headers, whatever people changed since."""
+    """Read a cohort with the labels of its headers and the split of its scan, whatever people changed since."""
     is_name = isinstance(name_or_folder, str) and _NAME.fullmatch(name_or_folder)
     folder = get_settings().cohorts_dir / name_or_folder if is_name else Path(name_or_folder)
     facts_file = folder / "cohort.json"
@@ -114,7 +128,7 @@ def read_unlogged(name_or_folder: str | Path) -> Cohort:
         _read_parquet(folder / f"{part}.parquet", columns)
         for part, columns in (("cohort", COLUMNS), ("rejected", REJECTED_COLUMNS))
     )
-    cohort = Cohort(name, folder, Path(root), source, table, rejected, created)
+    cohort = Cohort(name, folder, Path(root), source, table, rejected, created, origin=facts.get("origin", {}))
     return _with_places(cohort) if _private(name).exists() and folder.resolve().parent == _cohorts_dir() else cohort
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -91,6 +92,8 @@ class Cohort:
     identities : dict of str
         Whom the files name, as `core.pseudonyms.joined` words, to pseudonyms: what `shown_path` hides. Kept
         apart from the tables, among the workspace's private files.
+    origin : dict
+        Of a cohort that was cut from another: that one's name and what was kept, see `core.subsets`; else empty.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Cohort:
     rejected: pd.DataFrame
     created: str
     identities: Mapping[str, str] = field(default_factory=dict, repr=False)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_files(self) -> int:

@@ -4,7 +4,8 @@ Neighbouring slices of one head look alike, so a split by slice lets a model rec
 of the sequence.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ def patient_split(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     random_state: int = 0,
     label: str = "plane-sequence",
+    test_patients: Sequence[str] = (),
 ) -> pd.Series:
     """Give every slice the split of its patient.
 
@@ -37,6 +39,8 @@ def patient_split(
         Seed. The answer depends on it and on the patients, not on the order of rows.
     label : {"plane", "sequence", "plane-sequence"}
         What to balance.
+    test_patients : sequence of str
+        PatientIDs put into the test part by hand; they count towards its share.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def patient_split(
     Raises
     ------
     ConfigError
-        For fractions that are not three shares of 1.
+        For fractions that are not three shares of 1, patients that are not in the table, or nobody left to train on.
     CohortError
         For rows without a PatientID.
 
@@ -55,6 +59,8 @@ def patient_split(
     >>> table = pd.DataFrame({"PatientID": list("aabbccddee"), "plane": "axial", "sequence": ["T1", "T2"] * 5})
     >>> patient_split(table).groupby(table["PatientID"]).first().value_counts().to_dict()
     {'train': 3, 'validation': 1, 'test': 1}
+    >>> patient_split(table, test_patients=["c"])[4]
+    'test'
     """
     shares = _check_fractions(fractions)
     if table["PatientID"].isna().any() or (table["PatientID"] == "").any():
@@ -64,7 +70,14 @@ def patient_split(
     classes_of: dict[str, set] = {patient: set() for patient in sorted(table["PatientID"].unique())}
     for patient, *values in known.itertuples(index=False):
         classes_of[patient].add(tuple(values))
-    dealt = _deal(classes_of, shares, np.random.default_rng(random_state))
+    dealt = dict.fromkeys(_held(test_patients, classes_of), "test")
+    # What those held leave of the test part's share is dealt to the others.
+    if dealt:
+        counts = shares * len(classes_of)
+        counts[2] = max(0.0, counts[2] - len(dealt))
+        shares = counts / counts.sum()
+    others = {patient: classes for patient, classes in classes_of.items() if patient not in dealt}
+    dealt |= _deal(others, shares, np.random.default_rng(random_state))
     return table["PatientID"].map(dealt).rename("split").astype("str")
 
 
@@ -76,6 +89,15 @@ def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
             f"0.6, 0.2, 0.2. Received: {tuple(fractions)}."
         )
     return shares
+
+
+def _held(test_patients: Sequence[str], patients: Collection[str]) -> set[str]:
+    held = set(test_patients)
+    if unknown := held - set(patients):
+        raise ConfigError(f"The cohort has no patient {', '.join(sorted(unknown))}. Choose among its own.")
+    if held and len(held) == len(patients):
+        raise ConfigError("Every patient is held for test, so nobody is left to train on. Hold fewer.")
+    return held
 
 
 def _deal(classes_of: dict[str, set], shares: np.ndarray, rng: np.random.Generator) -> dict[str, str]:
@@ -117,6 +139,25 @@ def _room(n: int, shares: np.ndarray) -> np.ndarray:
         room[np.argmax(room)] -= 1
         room[0] = 1
     return room
+
+
+def split_hash(table: pd.DataFrame, split: pd.Series) -> str:
+    """Name a split by who is where: 64 hexadecimal digits, whatever the order of rows.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With SOPInstanceUID and frame.
+    split : Series of str
+        Indexed like `table`.
+
+    Returns
+    -------
+    str
+        What a run trained on just these slices writes on its card as ``split_hash``.
+    """
+    keys = table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str") + " " + split.astype("str")
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
 
 
 def leaks(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from core.errors import UnreadableFile
+from core.errors import CohortError, UnreadableFile
 from core.sandbox import get_sandbox
 from core.slice_table import Cohort, replaced, slice_key
 
@@ -60,6 +60,33 @@ def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> np.ndarray:
         path = folder / f"{digest}-{block:03d}.png"
         answer[wanted] = _from_sheet(path, cohort, [records[i] for i in wanted], size)
     return answer
+
+
+def pictures(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """Give thumbnails for what is computed from them and kept, where `unreadable` must not pass for a picture.
+
+    Parameters
+    ----------
+    cohort, rows, size
+        As `sprites`.
+
+    Returns
+    -------
+    pictures : ndarray of uint8, shape (n, size, size)
+    readable : ndarray of bool, shape (n,)
+        False for files that are there and hold no picture that can be read.
+
+    Raises
+    ------
+    CohortError
+        When a file is gone: it may come back, so nothing should be kept about it.
+    """
+    found = sprites(cohort, rows, size)
+    readable = (found != unreadable(size)).any(axis=(1, 2))
+    for record in rows[~readable].to_dict("records"):
+        if not (cohort.root / record["path"]).is_file():
+            raise CohortError(f"{record['shown_path']} was indexed but is not there now. Index the folder again.")
+    return found, readable
 
 
 def unreadable(size: int) -> np.ndarray:

@@ -4,7 +4,6 @@ Light to import: Keras is loaded by `train`, after the process has learnt how to
 """
 
 import argparse
-import hashlib
 import os
 import signal
 import sys
@@ -180,8 +179,7 @@ def _write_split(table: pd.DataFrame, run_dir: Path) -> str:
     part = table.assign(path=table["shown_path"])[[*SPLIT_COLUMNS, "split"]]
     with replaced(run_dir / "split.parquet") as fresh:
         part.to_parquet(fresh, index=False)
-    lines = sorted(f"{row.SOPInstanceUID}:{row.frame} {row.split}" for row in part.itertuples())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return splits.split_hash(part, part["split"])
 
 
 def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_hash: str) -> dict:

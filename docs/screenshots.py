@@ -82,8 +82,8 @@ def explain(page: Page) -> None:
     page.locator(".panel canvas").nth(2).wait_for(timeout=180_000)
 
 
-PAGES = {"study": ("", study), "browse": ("browse", browse), "train": ("train", train), "errors": ("errors", errors),
-         "explain": ("explain", explain)}  # fmt: skip
+PAGES = {"study": ("", study), "browse": ("browse?view=Series", browse), "train": ("train", train),
+         "errors": ("errors", errors), "explain": ("explain", explain)}  # fmt: skip
 
 
 def take(url: str, folder: Path, scheme: str = "light", suffix: str = "") -> None:

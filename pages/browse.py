@@ -1,103 +1,28 @@
-"""The cohort: filter, look, see which rule gave each label, count, export; index a folder."""
+"""The cohort: at a glance, by facets, as thumbnails, in its splits; export it, or index another."""
 
-import pandas as pd
 import streamlit as st
 
-from core import cohort, figures
+from core import cohort
 from core.errors import CoreError
 from pages.shared import cached, idc_form, indexing, state, widgets
-from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
+from pages.shared.components.key_help import key_help
+from pages.shared.grid import show_grid
+from pages.shared.overview import show_overview
+from pages.shared.split_view import show_splits
 from pages.shared.viewer import show_slice
 
-PER_PAGE = 60
-FILTERS = {"plane": "Plane", "sequence": "Sequence", "split": "Split", "PatientID": "Patient"}
-VIEWS = ["Series", "Slices", "Counts and splits", "Export", "Index a folder", "Download"]
+VIEWS = ["Overview", "Series", "Slices", "Splits", "Export", "Index a folder", "Download"]
+KEYS = [
+    (["?"], "shows and hides this card"),
+    (["Tab"], "goes on to the next thing that can be pressed"),
+    (["←", "→", "↑", "↓"], "walk between thumbnails; step through an open series"),
+    (["Enter"], "opens the thumbnail"),
+    (["X"], "picks the thumbnail; with Shift all since the last"),
+    (["Space"], "ticks a filter"),
+]
 
 widgets.header("Browse", "Every slice of a cohort, its labels, and the rule that gave each one.")
 name = st.session_state[state.COHORT]
-
-
-def filters(made):
-    """Draw the filters and return the rows they keep."""
-    table = made.table
-    columns = st.columns([1, 1.2, 1, 1.2, 1.8], gap="small")
-    present = cached.present(made)
-    keep = pd.Series(True, table.index)
-    for column, field in zip(columns, FILTERS, strict=False):
-        chosen = column.multiselect(
-            FILTERS[field], present[field], key=f"in_{field.lower()}", bind="query-params", placeholder="any",
-            on_change=first_page,
-        )  # fmt: skip
-        if chosen:
-            keep &= table[field].isin(chosen)
-    text = columns[-1].text_input(
-        "Series", key="text", bind="query-params", placeholder="words of the description", on_change=first_page
-    )
-    for word in text.lower().split():
-        keep &= table["SeriesDescription"].fillna("").str.lower().str.contains(word, regex=False)
-    return table if keep.all() else table[keep]
-
-
-def first_page() -> None:
-    """Turn back to the first page when a filter changes."""
-    state.put(**{state.PAGE: None, state.SLICE: None})
-
-
-def grid(made, table, by_series: bool) -> None:
-    """Draw one page of thumbnails."""
-    rows = table
-    if by_series:
-        series = cached.series_table(made)
-        rows = series[series["SeriesInstanceUID"].isin(table["SeriesInstanceUID"])]
-    else:
-        rows = table.sort_values(["PatientID", "SeriesInstanceUID", "image_number"], kind="stable")
-    left, right = st.columns([3, 2], vertical_alignment="center")
-    left.caption(
-        f"{len(table):,} slices in {table['SeriesInstanceUID'].nunique():,} series of "
-        f"{table['PatientID'].nunique():,} patients. Click one to open it."
-    )
-    if rows.empty:
-        widgets.empty("Nothing fits these filters", "Remove one of them to see more.", ":material/filter_alt_off:")
-        return
-    with right:
-        shown = widgets.pager(
-            len(rows), PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), "grid"
-        )
-    rows = rows.iloc[shown]
-    tiles = [
-        Tile(
-            key=row.Index,
-            title=f"{widgets.show(row.plane)} · {widgets.show(row.sequence)}",
-            note=row.PatientID,
-            corner=f"{row.n}" if by_series else f"{row.image_number}",
-            badge="conflict" if row.conflict else "",
-            tone="warn",
-            hover=f"{widgets.show(row.SeriesDescription)} · {row.PatientID}",
-        )
-        for row in rows.itertuples()
-    ]
-    made_sheet = cached.cohort_sheet(made, tuple(rows.index))
-    thumbnail_grid(
-        tiles, made_sheet, selected=None, on_click=lambda key: state.put(slice=key), key="grid-tiles", tile_px=132
-    )
-
-
-def counts(made, table) -> None:
-    """Draw how many slices each label has in each split."""
-    label = st.segmented_control(
-        "Label",
-        ["plane", "sequence"],
-        default="sequence",
-        key="count",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    st.plotly_chart(figures.label_counts(table, label), width="stretch")
-    st.caption(
-        "Splits are by patient: no patient is in two of them. They are the cohort's default; each run keeps its own."
-    )
-    widgets.rejected_table(made.rejected)
-    idc_form.attribution(made)
 
 
 def export(made) -> None:
@@ -118,15 +43,13 @@ def export(made) -> None:
     idc_form.attribution(made)
 
 
-view = st.segmented_control(
-    "View",
-    VIEWS,
-    default="Series",
-    key=state.VIEW,
-    bind="query-params",
-    label_visibility="collapsed",
-    required=True,
-)
+choices, help_ = st.columns([8, 1], vertical_alignment="center")
+view = choices.segmented_control(
+    "View", VIEWS, default="Overview", key=state.VIEW, bind="query-params", label_visibility="collapsed", required=True,
+    on_change=lambda: state.put(**{state.SLICE: None, state.PAGE: None}),
+)  # fmt: skip
+with help_:
+    key_help(KEYS, key="key-help")
 try:
     if view == "Index a folder":
         indexing.form()
@@ -137,15 +60,16 @@ try:
     else:
         made = cached.open_cohort(name)
         key = state.get(state.SLICE)
-        if view in ("Series", "Slices") and key in made.table.index:
+        if view in ("Overview", "Series", "Slices") and key in made.table.index:
             show_slice(made, key)
+        elif view == "Overview":
+            show_overview(made)
+            idc_form.attribution(made)
+        elif view == "Splits":
+            show_splits(made)
         elif view == "Export":
             export(made)
         else:
-            table = filters(made)
-            if view == "Counts and splits":
-                counts(made, table)
-            else:
-                grid(made, table, view == "Series")
+            show_grid(made, by_series=view == "Series")
 except CoreError as error:
     st.error(str(error))

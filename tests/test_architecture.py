@@ -12,7 +12,7 @@ from core.settings import PROJECT_DIR
 LIGHT = (
     "settings", "errors", "vocabulary", "child", "dicom", "sandbox", "sources", "images", "thumbnails", "labels",
     "cohort", "splits", "runs", "jobs", "inference", "evaluation", "uncertainty", "calibration", "series_vote",
-    "classify", "figures",
+    "classify", "figures", "facets", "overview", "cohort_figures", "subsets", "default_split", "similar", "leaks",
 )  # fmt: skip
 
 

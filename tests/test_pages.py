@@ -1,6 +1,7 @@
 """Every page, run by Streamlit's AppTest over a small workspace; TensorFlow never enters this process."""
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from core import cohort, inference, runs, studies
 from core.config import RunConfig
 from core.settings import get_settings
+from core.similar import Embeddings
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = ["study", "browse", "train", "errors", "explain"]
@@ -145,13 +147,64 @@ def test_page_of_an_empty_workspace_says_what_to_do(workspace, name):
             "explain": "No finished run"}[name] in words(app)  # fmt: skip
 
 
-def test_browse_filters_and_counts(small):
+def test_browse_opens_with_the_cohort_at_a_glance(small):
     app = open_page("browse")
-    assert "30 slices in 10 series of 5 patients" in words(app)
-    app.multiselect(key="in_sequence").set_value(["T2"]).run()
+    assert [metric.value for metric in app.metric[:4]] == ["5", "5", "10", "30"]
+    assert len(app.get("plotly_chart")) == 4
+    assert "What is missing" in words(app) and "coronal T1" in words(app)
+    assert "note.txt" in app.dataframe[0].value.to_string()
+
+
+def test_browse_filters_by_the_address(small):
+    assert "30 slices in 10 series of 5 patients" in words(open_page("browse", view="Series"))
+    app = open_page("browse", view="Slices", in_sequence="T2")
     assert "15 slices in 5 series of 5 patients" in words(app)
     app.text_input(key="text").set_value("t1").run()
     assert "Nothing fits these filters" in words(app)
+    assert "30 slices" in words(open_page("browse", view="Series", timing="nonsense~1", in_plane="axial"))
+    app = open_page("browse", view="Series", timing="500~500~12~12")
+    assert "15 slices in 5 series" in words(app) and "TR 500 ms · TE 12 ms" in words(app)
+    next(button for button in app.button if button.label == "Clear the filters").click().run()
+    assert "30 slices in 10 series of 5 patients" in words(app)
+
+
+def test_browse_saves_what_fits_as_a_cohort_and_as_a_queue(small):
+    app = open_page("browse", cohort="small", view="Series", in_sequence="T2")
+    app.text_input[1].set_value("part")
+    next(button for button in app.button if button.label == "Save").click().run()
+    assert "Cohort part has 15 slices" in words(app)
+    assert set(cohort.read("part").table["sequence"]) == {"T2"} and cohort.read("part").origin["cohort"] == "small"
+    app.text_input[2].set_value("todo")
+    next(button for button in app.button if button.label == "Hand over").click().run()
+    assert len(json.loads((small.folder / "queues" / "todo.json").read_text())["keys"]) == 15
+    next(button for button in app.button if button.label == "Hand over").click().run()
+    assert "has a queue 'todo' already" in app.error[0].value
+    shutil.rmtree(small.folder.parent / "part")
+
+
+def test_browse_sorts_by_likeness(small, monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr("core.similar.known", lambda made: Embeddings(rng.random((len(made.table), 3), np.float32)))
+    app = open_page("browse", cohort="small", view="Slices", like=key_of(small, 0))
+    assert "Most like" in words(app) and "as the shipped model sees it" in words(app)
+    next(button for button in app.button if button.label == "Usual order").click().run()
+    assert "Most like" not in words(app)
+
+
+def test_browse_splits_checks_and_saves(small):
+    app = open_page("browse", cohort="small", view="Splits", of="Another")
+    held = small.table["PatientID"].iloc[0]
+    app.multiselect(key="hold").set_value([held]).run()
+    next(button for button in app.button if button.label == "Check patients and pixels").click().run()
+    deadline = time.monotonic() + 30
+    while not any("pictures were compared" in one.value for one in app.success) and time.monotonic() < deadline:
+        app.run()
+    assert "No: no patient, no equal picture" in app.success[0].value
+    next(button for button in app.button if button.label == "Save as the default").click().run()
+    assert not app.exception
+    table = cohort.read("small").table
+    assert set(table.loc[table["PatientID"] == held, "split"]) == {"test"}
+    (small.folder / "split.json").unlink()
 
 
 def test_browse_opens_the_slice_of_the_address(small):
@@ -159,12 +212,6 @@ def test_browse_opens_the_slice_of_the_address(small):
     assert "Back to the grid" in [button.label for button in app.button]
     assert "geometry" in words(app)
     assert SECRET not in words(app)
-
-
-def test_browse_lists_rejected_files(small):
-    app = open_page("browse", view="Counts and splits")
-    assert app.get("plotly_chart")
-    assert "note.txt" in app.dataframe[0].value.to_string()
 
 
 def test_browse_refuses_a_folder_outside_the_roots(small, monkeypatch):

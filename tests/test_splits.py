@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from core.errors import CohortError, ConfigError
-from core.splits import leaks, patient_split, summary
+from core.splits import leaks, patient_split, split_hash, summary
 
 
 def cohort(n_patients=50, slices=6):
@@ -81,6 +81,32 @@ def test_bad_fractions_are_refused(fractions):
 
 def test_zero_share_gets_nobody():
     assert set(patient_split(cohort(10), (0.8, 0.2, 0.0))) == {"train", "validation"}
+
+
+def test_held_patients_are_in_test_and_count_towards_its_share():
+    table = cohort(10)
+    for held in (["P-003"], ["P-000", "P-001", "P-002", "P-003"]):
+        split = patient_split(table, (0.6, 0.2, 0.2), test_patients=held).groupby(table["PatientID"]).first()
+        assert set(split[held]) == {"test"}
+        assert (split == "test").sum() == max(2, len(held))
+        assert (split == "train").sum() > (split == "validation").sum() > 0
+
+
+@pytest.mark.parametrize(("held", "message"), [(["P-nobody"], "no patient P-nobody"), (None, "nobody is left")])
+def test_patients_that_cannot_be_held_are_refused(held, message):
+    table = cohort(3)
+    with pytest.raises(ConfigError, match=message):
+        patient_split(table, test_patients=list(table["PatientID"].unique()) if held is None else held)
+
+
+def test_split_hash_knows_no_order_of_rows_and_every_change():
+    table = cohort(5).assign(frame=0)
+    table["SOPInstanceUID"] = [f"1.2.{row}" for row in range(len(table))]
+    split = patient_split(table)
+    shuffled = table.sample(frac=1, random_state=0)
+    assert split_hash(table, split) == split_hash(shuffled, split[shuffled.index])
+    moved = split.mask(table["PatientID"] == "P-000", "nowhere")
+    assert split_hash(table, split) != split_hash(table, moved)
 
 
 def test_missing_patient_is_refused():

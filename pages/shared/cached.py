@@ -11,13 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from core import cohort, figures, idc, images, inference, runs, splits, studies, thumbnails
+from core import (
+    cohort,
+    cohort_figures,
+    facets,
+    figures,
+    idc,
+    images,
+    inference,
+    runs,
+    similar,
+    splits,
+    studies,
+    thumbnails,
+)
 from core.explanations.jury import JURY_FILE, Verdict
+from core.overview import Overview, look_over
 from core.sandbox import get_sandbox
 from core.settings import get_settings
-from core.vocabulary import PLANES, SEQUENCES
 from pages.shared.components.slice_viewer import pack_stack
 from pages.shared.components.thumbnail_grid import sheet
 
@@ -37,7 +51,7 @@ def _stamp(*paths: Path) -> tuple[int, ...]:
 
 def _cohort_key(name: str) -> tuple:
     folder = get_settings().cohorts_dir / name
-    return str(folder), *_stamp(folder / "cohort.parquet", folder / "label_log.jsonl")
+    return str(folder), *_stamp(*(folder / name for name in ("cohort.parquet", "label_log.jsonl", "split.json")))
 
 
 def open_cohort(name: str) -> cohort.Cohort:
@@ -65,16 +79,66 @@ def _series_table(_made: cohort.Cohort, key: tuple) -> pd.DataFrame:
     return table.assign(n=n)[by_series.cumcount() == n // 2]
 
 
-def present(made: cohort.Cohort) -> dict[str, list[str]]:
-    """Values that there are of each column that a page filters by."""
-    return _present(made, _cohort_key(made.name))
+def facet_index(made: cohort.Cohort) -> facets.FacetIndex:
+    """What filters look at instead of the table."""
+    return _facet_index(made, _cohort_key(made.name))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _present(_made: cohort.Cohort, key: tuple) -> dict[str, list[str]]:
-    order = [*PLANES, *SEQUENCES, *splits.SPLITS]
-    found = {field: set(_made.table[field].dropna()) for field in ("plane", "sequence", "split", "PatientID")}
-    return {field: [value for value in order if value in values] or sorted(values) for field, values in found.items()}
+@st.cache_resource(max_entries=8, show_spinner="Preparing the filters")
+def _facet_index(_made: cohort.Cohort, key: tuple) -> facets.FacetIndex:
+    return facets.build_index(_made.table)
+
+
+def overview(made: cohort.Cohort) -> Overview:
+    """A cohort at a glance."""
+    return _overview(made, _cohort_key(made.name))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting")
+def _overview(_made: cohort.Cohort, key: tuple) -> Overview:
+    return look_over(_made, facet_index(_made))
+
+
+def overview_figures(made: cohort.Cohort) -> dict[str, go.Figure]:
+    """Its charts: planes, vendors, fields and timings."""
+    return _overview_figures(made, _cohort_key(made.name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _overview_figures(_made: cohort.Cohort, key: tuple) -> dict[str, go.Figure]:
+    seen = overview(_made)
+    return {
+        "planes": cohort_figures.plane_bars(seen.planes),
+        "vendors": cohort_figures.count_bars(seen.vendors),
+        "fields": cohort_figures.count_bars(seen.fields),
+        "timings": cohort_figures.timing_scatter(seen.timings),
+    }
+
+
+def grid_rows(made: cohort.Cohort, by_series: bool) -> pd.DataFrame:
+    """Rows of a grid in its order: slices by patient, series and place, or one row a series with ``at``.
+
+    ``at`` is a row's place in the cohort's table.
+    """
+    return _grid_rows(made, _cohort_key(made.name), by_series)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _grid_rows(_made: cohort.Cohort, key: tuple, by_series: bool) -> pd.DataFrame:
+    table = _made.table.assign(at=np.arange(len(_made.table)))
+    if by_series:
+        return series_table(_made).assign(at=lambda rows: table.loc[rows.index, "at"])
+    return table.sort_values(["PatientID", "SeriesInstanceUID", "image_number"], kind="stable")
+
+
+def embeddings(made: cohort.Cohort) -> similar.Embeddings | None:
+    """Embeddings of a cohort's slices by the shipped model; None until all are known."""
+    return _embeddings(made, (*_cohort_key(made.name), *_stamp(*(made.folder / "embeddings").glob("*"))))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _embeddings(_made: cohort.Cohort, key: tuple) -> similar.Embeddings | None:
+    return similar.known(_made)
 
 
 def cohort_sheet(made: cohort.Cohort, keys: tuple[str, ...]) -> dict:
@@ -82,7 +146,7 @@ def cohort_sheet(made: cohort.Cohort, keys: tuple[str, ...]) -> dict:
     return _cohort_sheet(made, _cohort_key(made.name), keys)
 
 
-@st.cache_data(max_entries=128, show_spinner="Drawing thumbnails")
+@st.cache_resource(max_entries=128, show_spinner="Drawing thumbnails")
 def _cohort_sheet(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...]) -> dict:
     return sheet(thumbnails.sprites(_made, _made.table.loc[list(keys)], THUMBNAIL_PX))
 
@@ -141,14 +205,35 @@ def _manifest(_made: cohort.Cohort, key: tuple) -> str:
     return cohort.manifest_json(_made)
 
 
-def split(made: cohort.Cohort, fractions: tuple, random_state: int, label: str) -> tuple[pd.Series, pd.DataFrame]:
+def split(
+    made: cohort.Cohort, fractions: tuple, random_state: int, label: str, test_patients: tuple[str, ...] = ()
+) -> tuple[pd.Series, pd.DataFrame]:
     """Split of a cohort by patient, and the table it belongs to."""
-    return _split(made, _cohort_key(made.name), fractions, random_state, label), made.table
+    return _split(made, _cohort_key(made.name), fractions, random_state, label, test_patients), made.table
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _split(_made: cohort.Cohort, key: tuple, fractions: tuple, random_state: int, label: str) -> pd.Series:
-    return splits.patient_split(_made.table, fractions, random_state, label)
+def _split(
+    _made: cohort.Cohort, key: tuple, fractions: tuple, random_state: int, label: str, test_patients: tuple
+) -> pd.Series:
+    return splits.patient_split(_made.table, fractions, random_state, label, test_patients)
+
+
+def split_facts(made: cohort.Cohort, split: pd.Series, words: tuple, label: str) -> tuple[str, pd.DataFrame, go.Figure]:
+    """Hash of a split, classes × parts in words, and their chart; `words` tells one split of a cohort from another."""
+    return _split_facts(made, split, _cohort_key(made.name), words, label)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _split_facts(_made: cohort.Cohort, _split: pd.Series, key: tuple, words: tuple, label: str) -> tuple:
+    counts = splits.summary(_made.table, _split, label)
+    said = [f"{s:,} slices · {p} patients" for s, p in zip(counts["slices"], counts["patients"], strict=True)]
+    wide = counts.assign(said=said).pivot(index=label, columns="split", values="said")
+    patients = _made.table.groupby(_split)["PatientID"].nunique()
+    wide = wide.reindex(columns=splits.SPLITS).fillna("none")
+    wide.columns = [f"{part} ({patients.get(part, 0)} patients)" for part in wide]
+    figure = figures.label_counts(_made.table.assign(split=_split), label)
+    return splits.split_hash(_made.table, _split), wide, figure
 
 
 # The Imaging Data Commons ---------------------------------------------------------------------------

@@ -19,6 +19,14 @@ PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 VIEW = "view"  # which part of a page is open, bound
+TEXT = "text"  # words of the series description, bound
+TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
+LIKE = "like"  # key of the slice that a grid is sorted by likeness to
+
+
+def facet(name: str) -> str:
+    """Return the key of a facet's words, one or more in the address."""
+    return f"in_{name}"
 
 
 def pages() -> list:
@@ -48,6 +56,11 @@ def get(key: str, default: str = "") -> str:
     return st.query_params.get(key, default)
 
 
+def get_all(key: str) -> list[str]:
+    """Return all that the address says for a key."""
+    return st.query_params.get_all(key)
+
+
 def get_int(key: str, default: int = 0) -> int:
     """Return a whole number from the address; anything else counts as the default."""
     text = get(key)
@@ -55,12 +68,12 @@ def get_int(key: str, default: int = 0) -> int:
 
 
 def put(**values: object) -> None:
-    """Write keys to the address; None or an empty text removes one."""
+    """Write keys to the address; a list stands there word by word, None or nothing removes a key."""
     for key, value in values.items():
-        if value is None or value == "":
+        if value is None or value == "" or value == []:
             st.query_params.pop(key, None)
         else:
-            st.query_params[key] = str(value)
+            st.query_params[key] = [str(one) for one in value] if isinstance(value, list) else str(value)
 
 
 def choose(**values: str) -> None:

@@ -70,6 +70,12 @@ def around(stack: pd.DataFrame, at: int) -> tuple[pd.DataFrame, int]:
     return stack.iloc[start : start + 2 * half], start
 
 
+def more_like(key: str) -> None:
+    """Open the grid of slices, sorted by likeness to one."""
+    state.put(**{state.LIKE: key, state.SLICE: None, state.PAGE: None})
+    state.choose(**{state.VIEW: "Slices"})
+
+
 @st.fragment
 def show_slice(made: cohort.Cohort, key: str) -> None:
     """Draw a slice in its series, with arrow keys to its neighbours."""
@@ -87,6 +93,8 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
         state.go_button(
             "Explain this slice", "pages/explain.py", key="explain", icon=":material/lightbulb:", **{state.SLICE: key}
         )
+        if st.button("More like this", icon=":material/image_search:", on_click=more_like, args=(key,)):
+            st.rerun()
     picture, words = st.columns([1.55, 1], gap="large")
     with picture:
         packed, window = cached.stack(made, tuple(part.index), aspect_of(row))

@@ -1,0 +1,87 @@
+"""Work that takes longer than a page may: a thread each, followed and cancelled from any session."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from core.errors import CoreError
+
+#: What stays known of this process's tasks, the newest.
+_MOST = 32
+_tasks: dict[tuple, "Task"] = {}
+_lock = threading.Lock()
+
+
+class _Cancelled(Exception):
+    """Somebody does not want the answer any more."""
+
+
+@dataclass
+class Task:
+    """One piece of work: its progress, and what came of it."""
+
+    done: int = 0
+    total: int = 0
+    finished: bool = False
+    cancelled: bool = False
+    error: str = ""
+    result: Any = None
+
+    def report(self, done: int, total: int) -> None:
+        """Take progress down; ends the work when it was cancelled."""
+        self.done, self.total = done, total
+        if self.cancelled:
+            raise _Cancelled
+
+
+def start(key: tuple, work: Callable[[Callable[[int, int], None]], Any]) -> Task:
+    """Do ``work(report)`` in a thread, unless the same is being done already.
+
+    Parameters
+    ----------
+    key : tuple
+        What the answer depends on.
+    work : callable
+        A `CoreError` that it raises becomes the task's ``error``.
+    """
+    with _lock:
+        task = _tasks.get(key)
+        if task is not None and not task.finished:
+            return task
+        task = _tasks[key] = Task()
+        for old in [other for other, one in _tasks.items() if one.finished][: max(0, len(_tasks) - _MOST)]:
+            del _tasks[old]
+
+    def run() -> None:
+        try:
+            task.result = work(task.report)
+        except _Cancelled:
+            task.cancelled = True
+        except CoreError as error:
+            task.error = str(error)
+        finally:
+            task.finished = True
+
+    threading.Thread(target=run, name=f"task-{key[0]}", daemon=True).start()
+    return task
+
+
+def get(key: tuple) -> Task | None:
+    """Return the task of a key, finished or not."""
+    return _tasks.get(key)
+
+
+@st.fragment(run_every=0.5)
+def follow(key: tuple, what: str) -> None:
+    """Show a task's progress and a button that ends it; redraw the page when it ends."""
+    task = _tasks[key]
+    if task.finished:
+        st.rerun()
+    share = min(1.0, task.done / task.total) if task.total else 0.0
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(share, text=f"{what}: {task.done:,} of {task.total:,} slices")
+    if button.button("Cancel", key=f"cancel-{key[0]}", icon=":material/close:"):
+        task.cancelled = True
