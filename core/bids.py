@@ -9,7 +9,7 @@ sidecar holds what the converter read in the DICOM header, with times in seconds
 import json
 import math
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 _NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9+]+(?:_[A-Za-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
@@ -96,7 +96,7 @@ def sidecar_of(volume: Path) -> Path:
     return volume.with_name(_VOLUME.sub("", volume.name) + ".json")
 
 
-def volumes_of(sidecar: Path) -> tuple[Path, Path]:
+def volumes_of(sidecar: PurePath) -> tuple[PurePath, PurePath]:
     """Name the NIfTI volumes that a JSON file would be the sidecar of."""
     stem = sidecar.name[: -len(".json")]
     return sidecar.with_name(f"{stem}.nii"), sidecar.with_name(f"{stem}.nii.gz")
