@@ -49,7 +49,7 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def name_words(name: str) -> list[str]:
+def name_words(name: str) -> list[str] | None:
     """Read a BIDS file name as phrases about the picture, most telling first.
 
     Parameters
@@ -59,19 +59,20 @@ def name_words(name: str) -> list[str]:
 
     Returns
     -------
-    list of str
-        What the suffix says, then what the entities say; [] for a name that is not of BIDS.
+    list of str or None
+        What the suffix says, then what the entities say, either left out where it says nothing; None for a name
+        that is not of BIDS.
 
     Examples
     --------
     >>> name_words("sub-PD04_ses-post_ce-gadolinium_acq-space_T1w.nii.gz")
     ['T1w', 'with contrast acq space']
     >>> name_words("sub-01_task-fa_sbref"), name_words("t1_post.nii")
-    (['BOLD', 'task fa'], [])
+    (['BOLD', 'task fa'], None)
     """
     match = _NAME.fullmatch(_VOLUME.sub("", name))
     if not match:
-        return []
+        return None
     suffix, said = match["suffix"], []
     entities = dict(entity.split("-", 1) for entity in match["entities"].split("_"))
     if "ce" in entities:

@@ -73,15 +73,18 @@ def append_labels(
     Returns
     -------
     str
-        The batch's id, by which `undo_label` takes all of it back.
+        The batch's id, that of its first line, by which `undo_label` takes all of it back.
 
     Raises
     ------
     CohortError
-        For a column or word that does not exist, or where the log cannot be written.
+        For a column or word that does not exist, for no change at all, or where the log cannot be written.
     """
     batch = secrets.token_hex(6)
-    _append(cohort, [{"batch": batch, **_change(*change)} for change in changes], by, at)
+    lines = [{"batch": batch, **_change(*change)} for change in changes]
+    if not lines:
+        raise CohortError("A batch of labels needs one change at least; received none.")
+    _append(cohort, [{"id": batch, **lines[0]}, *lines[1:]], by, at)
     return batch
 
 
@@ -91,10 +94,9 @@ def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> 
     Raises
     ------
     CohortError
-        When the log has no such line and no such batch.
+        When the log has no such line.
     """
-    log = read_log(cohort)
-    if line_id not in {line["id"] for line in log} | {line.get("batch") for line in log}:
+    if line_id not in {line["id"] for line in read_log(cohort)}:
         raise CohortError(f"The label log of cohort {cohort.name!r} has no line {line_id!r}.")
     (undo_id,) = _append(cohort, [{"undo": line_id}], by, at)
     return undo_id

@@ -115,7 +115,7 @@ def texts(header: Header) -> list[str]:
     if header.get("kind") != "dicom":
         name = re.sub(r"\.(nii|gz|png|jpe?g)\b", "", str(header.get("FileName", "")), flags=re.IGNORECASE)
         # Whoever gave a BIDS name looked at the volume; the sidecar's description is the scanner's.
-        parts = [*of_bids, *parts] if (of_bids := name_words(name)) else [*parts, name]
+        parts = [*of_bids, *parts] if (of_bids := name_words(name)) is not None else [*parts, name]
     return [text for text in (normalise(str(part)) for part in parts if part) if text]
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from core import cohort, figures
 from core.errors import CoreError
-from pages.shared import cached, indexing, state, widgets
+from pages.shared import cached, indexing, label_table_form, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.viewer import show_slice
 
@@ -114,6 +114,7 @@ def export(made) -> None:
     if write:
         cohort.export_manifest(made, made.folder / "mri-images.json")
         st.success(f"Written as mri-images.json beside the table of cohort {made.name}.")
+    label_table_form.form(made)
 
 
 view = st.segmented_control(
