@@ -66,7 +66,7 @@ def form(made: cohort.Cohort) -> None:
     for batch in cached.standing_batches(made):
         with st.container(horizontal=True, vertical_alignment="center"):
             at = batch["at"][:16].replace("T", " ")
-            st.markdown(f"{_plain(batch['by'])} · {at} · {batch['changes']:,} changes", width="stretch")
+            st.markdown(f"{_plain(batch['by'])} · {at} · {_lines(batch)}", width="stretch")
             st.button("Undo", key=f"undo-{batch['batch']}", icon=":material/undo:", on_click=_undo, args=(made, batch))
 
 
@@ -89,7 +89,12 @@ def _undo(made: cohort.Cohort, batch: dict) -> None:
     except CoreError as error:
         st.error(str(error))
         return
-    st.session_state[_SAID] = (made.name, [f"Undone: {batch['by']}, {batch['changes']:,} changes."])
+    st.session_state[_SAID] = (made.name, [f"Undone: {batch['by']}, {_lines(batch)}."])
+
+
+def _lines(batch: dict) -> str:
+    """How long a batch is; one line may stand for a whole series."""
+    return f"{batch['changes']:,} {'line' if batch['changes'] == 1 else 'lines'} of the label log"
 
 
 def _plain(text: str) -> str:
