@@ -67,31 +67,38 @@ def demo(options: argparse.Namespace, progress: _Progress) -> None:
 
 
 def index(options: argparse.Namespace, progress: _Progress) -> None:
-    """Index a folder or a file as a cohort of the workspace; write its table or manifest where asked."""
-    from core import cohort
+    """Index a folder, an archive or a file as a cohort of the workspace; write its tables where asked."""
+    from core import cohort, label_overrides, label_tables
 
+    labels = label_tables.read(options.labels) if options.labels else None
     name = options.name or _cohort_name(options.path)
     previous = cohort.read(name) if name in cohort.list_cohorts() else None
     if previous is not None and previous.root.resolve() != _root(options.path):
         raise InputError(f"There is a cohort {name!r} of another folder already. Give this one another --name.")
-    made = cohort.scan(
-        options.path, name, workers=options.workers, report=progress.counted("Reading headers"), previous=previous
-    )
-    made = cohort.write(made)
+    made, outcome = label_overrides.index(
+        options.path, name, labels,
+        workers=options.workers, report=progress.counted("Reading headers"), previous=previous,
+    )  # fmt: skip
     if options.out:
         cohort.write_table(made.table, options.out)
     if options.manifest:
         cohort.export_manifest(made, options.manifest)
+    if options.labels_out:
+        cohort.write_table(label_overrides.label_table(made), options.labels_out)
     labelled = made.table[["plane", "sequence"]].notna().sum()
     print(
         f"Cohort {name}: {made.n_files} files in, {made.table['path'].nunique()} with {len(made.table)} slices, "
         f"{len(made.rejected)} rejected. Plane known for {labelled['plane']}, sequence for {labelled['sequence']}."
     )
     _print_rejected(made.rejected)
+    for sentence in outcome.sentences(labels.name) if outcome else ():
+        print(sentence)
 
 
 def _root(path: Path) -> Path:
-    return (path if path.is_dir() else path.parent).resolve()
+    from core import archives
+
+    return archives.root_of(path)
 
 
 def _cohort_name(path: Path) -> str:
@@ -311,6 +318,10 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--name", help="of the cohort in the workspace; made up when not given")
     one.add_argument("--out", type=Path, help="also write the slice table here, .parquet or .csv")
     one.add_argument("--manifest", type=Path, help="also write the original project's mri-images.json here")
+    one.add_argument(
+        "--labels", type=Path, help="labels and subjects from a table: .csv, .tsv, .parquet, or a mri-images.json"
+    )
+    one.add_argument("--labels-out", type=Path, help="also write the labels as such a table here, .csv or .parquet")
     one.add_argument("--workers", type=int, default=2)
 
     one = command(classify)

@@ -20,13 +20,13 @@ where a path named a patient.
 
 from core.cohort_files import list_cohorts, read, read_unlogged, write
 from core.cohort_scan import scan
-from core.label_log import LOG_NAME, append_label, apply_label_log, read_log, undo_label
+from core.label_log import LOG_NAME, append_label, append_labels, apply_label_log, read_log, undo_label
 from core.manifest import export_manifest, import_manifest, manifest_json
 from core.pseudonyms import pseudonym
 from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, slice_key, write_table
 
 __all__ = [
-    "COLUMNS", "LOG_NAME", "REJECTED_COLUMNS", "SCHEMA", "Cohort", "append_label", "apply_label_log", "export_manifest",
-    "import_manifest", "list_cohorts", "manifest_json", "pseudonym", "read", "read_log", "read_unlogged", "replaced",
-    "scan", "slice_key", "undo_label", "write", "write_table",
+    "COLUMNS", "LOG_NAME", "REJECTED_COLUMNS", "SCHEMA", "Cohort", "append_label", "append_labels", "apply_label_log",
+    "export_manifest", "import_manifest", "list_cohorts", "manifest_json", "pseudonym", "read", "read_log",
+    "read_unlogged", "replaced", "scan", "slice_key", "undo_label", "write", "write_table",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ No pixels are held: a header is asked of the sandbox, becomes one row, and is fo
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from core import sources
+from core import archives, bids, sources
 from core.cohort_files import read_unlogged
 from core.errors import CohortError, InputError, UnreadableFile
 from core.label_log import LOG_NAME
@@ -57,13 +57,14 @@ def scan(
     workers: int = 1,
     report: Callable[[int, int], None] | None = None,
     previous: Cohort | None = None,
+    subjects: Mapping[str, str] | None = None,
 ) -> Cohort:
-    """Index the slices of a folder or a file.
+    """Index the slices of a folder, an archive or a file.
 
     Parameters
     ----------
     path : Path
-        A folder, searched with all its folders, or one file.
+        A folder, searched with all its folders, or one file; a zip or tar archive is unpacked into the workspace.
     name : str
         Name of the cohort.
     source : str
@@ -75,6 +76,9 @@ def scan(
     previous : Cohort, optional
         An earlier scan of the same place; files of unchanged size and time are taken from it unread. Labels
         that people changed are not: they stand in the cohort's log and are applied when it is read.
+    subjects : mapping of str, optional
+        Of files that hold no patient, NIfTI volumes and pictures: from path, relative to the root, to the subject
+        that its pseudonym is made of. What an earlier scan was told is kept.
 
     Returns
     -------
@@ -94,13 +98,16 @@ def scan(
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
-    root = (path if path.is_dir() else path.parent).resolve()
+    root, searched, refused = archives.opened(path)
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {file.relative_to(root).as_posix(): file for file in sorted(sources.find_files(path.resolve()))}
+    found = {file.relative_to(root).as_posix(): file for file in sorted(sources.find_files(searched))}
     stats = {relative: (file.lstat().st_size, file.lstat().st_mtime_ns) for relative, file in found.items()}
     gathered = _Gathered()
-    kept = _keep_unchanged(previous, stats, gathered)
+    subjects = _subjects(previous, subjects)
+    same = stats.keys() - _told_anew(previous, stats, subjects)
+    kept = _keep_unchanged(previous, {relative: stats[relative] for relative in same}, gathered)
+    gathered.rejected += [{"path": name, "reason": why, "file_size": 0, "file_mtime_ns": 0} for name, why in refused]
     fresh = [relative for relative in found if relative not in kept]
     done = len(kept)
     if report:
@@ -111,12 +118,36 @@ def scan(
         if isinstance(answer, UnreadableFile):
             gathered.rejected.append({**facts, "reason": str(answer)})
         else:
-            gathered.add([_row(header, facts, gathered.words) for header in answer])
+            gathered.add([_row(header, facts, gathered.words, subjects.get(relative)) for header in answer])
         done += 1
         if report:
             report(done, len(found))
     gathered.flush()
     return _assemble(gathered, name, root, source)
+
+
+def _subjects(previous: Cohort | None, subjects: Mapping[str, str] | None) -> dict[str, str]:
+    """Whom files without a patient belong to: what is said now, else what an earlier scan made of it."""
+    known: dict[str, str] = {}
+    if previous is not None:
+        table = previous.table[previous.table["kind"] != "dicom"]
+        known = dict(zip(table["path"], table["PatientID"], strict=True))
+    return {**known, **(subjects or {})}
+
+
+def _told_anew(previous: Cohort | None, stats: dict[str, tuple[int, int]], subjects: dict[str, str]) -> set[str]:
+    """Files that are as they were, but whose subject or sidecar is another now."""
+    if previous is None:
+        return set()
+    table = previous.table[previous.table["kind"] != "dicom"].drop_duplicates("path")
+    anew = {path for path, old in zip(table["path"], table["PatientID"], strict=True)
+            if pseudonym(subjects[path]) != old}  # fmt: skip
+    columns = ("path", "file_size", "file_mtime_ns")
+    before = {path: (size, at) for path, size, at in zip(*(previous.rejected[name] for name in columns), strict=True)}
+    for path in {path for path in stats.keys() | before.keys() if path.lower().endswith(".json")}:
+        if stats.get(path) != before.get(path):
+            anew.update(volume.as_posix() for volume in bids.volumes_of(PurePosixPath(path)))
+    return anew
 
 
 def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], gathered: _Gathered) -> set[str]:
@@ -156,11 +187,15 @@ def _parse(
         yield from sandboxes.map(parse, relatives)
 
 
-def _row(header: dict, facts: dict, words: dict[str, str]) -> dict:
+def _row(header: dict, facts: dict, words: dict[str, str], subject: str | None = None) -> dict:
     """Make one row of one header; `words` learns the patient's identity."""
     path = PurePosixPath(facts["path"])
-    patient = pseudonym(patient_of(header, path))
     hidden = identity(header, path)
+    if subject and header["kind"] != "dicom":
+        # Who is named by the file or its path is hidden all the same.
+        header = {**header, "PatientID": subject}
+        hidden = tuple(dict.fromkeys((*identity(header, path), *hidden)))
+    patient = pseudonym(patient_of(header, path))
     words.update({joined(text): patient for text in hidden})
     values = {
         **header,

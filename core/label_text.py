@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import replace
 from functools import lru_cache
 
+from core.bids import name_words
 from core.label_witness import Finding, Header, Rule, words
 from core.label_words import RULES, Phrase, contrast_said, found_in
 from core.vocabulary import PLANES, plane_from, sequence_from
@@ -59,7 +60,9 @@ def texts(header: Header) -> list[str]:
     if not derived and not str(header.get("Manufacturer", "")).upper().startswith("GE"):
         parts.append(header.get("ProtocolName"))
     if header.get("kind") != "dicom":
-        parts.append(re.sub(r"\.(nii|gz|png|jpe?g)\b", "", str(header.get("FileName", "")), flags=re.IGNORECASE))
+        name = re.sub(r"\.(nii|gz|png|jpe?g)\b", "", str(header.get("FileName", "")), flags=re.IGNORECASE)
+        # Whoever gave a BIDS name looked at the volume; the sidecar's description is the scanner's.
+        parts = [*of_bids, *parts] if (of_bids := name_words(name)) is not None else [*parts, name]
     return [text for text in (normalise(str(part)) for part in parts if part) if text]
 
 

@@ -263,7 +263,8 @@ def label_header(header: Header) -> dict[str, str | float | None]:
     Parameters
     ----------
     header : mapping
-        As from `core.sources.read_headers`; ``FileName`` is read where the file is no DICOM.
+        As from `core.sources.read_headers`; ``FileName`` is read where the file is no DICOM. A ``problem`` is
+        noted under conflict, a ``note`` with the evidence.
 
     Returns
     -------
@@ -274,7 +275,7 @@ def label_header(header: Header) -> dict[str, str | float | None]:
     plane, tilt_deg = plane_from_header(header)
     sequence, conflict = sequence_from_header(header)
     named, _ = read_plane(header)
-    sentences = [conflict] if conflict else []
+    sentences = [sentence for sentence in (conflict, header.get("problem")) if sentence]
     if named in PLANES and plane.value != named:
         sentences.append(f"words say {named}, geometry says {plane.value}: taken as {plane.value}")
     return {
@@ -283,6 +284,6 @@ def label_header(header: Header) -> dict[str, str | float | None]:
         "tilt_deg": tilt_deg,
         "sequence": sequence.value,
         "sequence_rule": sequence.rule,
-        "sequence_evidence": sequence.evidence,
+        "sequence_evidence": "; ".join(part for part in (sequence.evidence, header.get("note")) if part),
         "conflict": "; ".join(sentences),
     }

@@ -58,8 +58,48 @@ def export_manifest(cohort: Cohort, path: Path | str) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from None
 
 
+def read_entries(path: Path | str) -> list[dict[str, str]]:
+    """Read a manifest's entries as they stand, in the words of a label table.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of dict of str
+        path (the image's name), frame ("" where the name gives none), subject (the seed's misspelled identifiers
+        normalised), plane, sequence, image_number.
+
+    Raises
+    ------
+    InputError
+        For a file that is no such manifest; the first entry that is wrong is named.
+    """
+    path = Path(path)
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path.name} is not a readable JSON file ({error}). A manifest is mri-images.json.") from None
+    if not isinstance(entries, dict):
+        raise InputError(f"{path.name} is no manifest: it should hold one object an image, by number.")
+    rows = []
+    for index, entry in entries.items():
+        missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
+        if missing:
+            raise InputError(f"Entry {index!r} of {path.name} has no {', '.join(missing)}. Is it a seed manifest?")
+        subject, plane, sequence, number, name = (str(entry[key]) for key in _NEEDED)
+        name, _, frame = name.partition("#")
+        subject = tcga_barcode(subject) or subject
+        rows.append(
+            {"path": name, "frame": frame, "subject": subject, "plane": plane, "sequence": sequence,
+             "image_number": number}
+        )  # fmt: skip
+    return rows
+
+
 def import_manifest(path: Path | str) -> pd.DataFrame:
-    """Read a manifest, the seed's or ours.
+    """Read a manifest, the seed's or ours, as a table of slices.
 
     Parameters
     ----------
@@ -74,33 +114,26 @@ def import_manifest(path: Path | str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        For a file that is no such manifest; the first entry that is wrong is named.
+        For a file that is no such manifest, or a label that nobody knows; the first entry that is wrong is named.
 
     Notes
     -----
-    The seed's label *Misc* comes back as OTHER and *T1KM* as T1CE.
+    The seed's label *Misc* comes back as OTHER and *T1KM* as T1CE. To give a manifest's labels to a cohort, read it
+    with `core.label_tables.read`.
     """
     path = Path(path)
-    try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path.name} is not a readable JSON file ({error}). A manifest is mri-images.json.") from None
-    if not isinstance(entries, dict):
-        raise InputError(f"{path.name} is no manifest: it should hold one object an image, by number.")
     rows = []
-    for index, entry in entries.items():
-        missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
-        if missing:
-            raise InputError(f"Entry {index!r} of {path.name} has no {', '.join(missing)}. Is it a seed manifest?")
-        plane, sequence = plane_from(entry["perspective"]), sequence_from(entry["sequence"])
+    for entry in read_entries(path):
+        plane, sequence = plane_from(entry["plane"]), sequence_from(entry["sequence"])
         if plane is None or sequence is None:
             raise InputError(
-                f"Entry {index!r} of {path.name} has labels that nobody knows: "
-                f"{entry['perspective']!r}, {entry['sequence']!r}."
+                f"{path.name} gives {entry['path']!r} labels that nobody knows: "
+                f"{entry['plane']!r}, {entry['sequence']!r}."
             )
-        name, _, frame = str(entry["image-name"]).partition("#")
-        patient = str(entry["patient-id"])
-        patient = pseudonym(tcga_barcode(patient) or patient)
-        row = (name, int(frame or 0), patient, plane, sequence, int(entry["image-number"]))
+        try:
+            frame, number = int(entry["frame"] or 0), int(entry["image_number"])
+        except ValueError:
+            raise InputError(f"{path.name} numbers {entry['path']!r} by something that is no number.") from None
+        row = (entry["path"], frame, pseudonym(entry["subject"]), plane, sequence, number)
         rows.append(dict(zip(_COLUMNS, row, strict=True)))
     return typed(rows, _COLUMNS)

@@ -112,6 +112,16 @@ class Sandbox:
         refused = self._ask(request, _unpack_timeout_s())[0]["refused"]
         return [(name, reason) for name, reason in refused]
 
+    def label_table(self, path: Path) -> dict[str, list[str]]:
+        """Read the columns of a label table; see `core.label_tables.parse`.
+
+        Raises
+        ------
+        UnreadableFile
+            As `parse`.
+        """
+        return self._ask({"do": "label_table", "path": str(path)})[0]["columns"]
+
     def close(self) -> None:
         """End the child; another file would start a new one."""
         self._child.close()
@@ -207,6 +217,12 @@ def _unpack(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     return {"refused": sources.unpack_archive(Path(request["path"]), Path(request["into"]))}, {}
 
 
+def _label_table(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
+    from core import label_tables
+
+    return {"columns": label_tables.parse(Path(request["path"]))}, {}
+
+
 def _limited(handler: Callable[[dict], tuple[dict, dict]], limit_s: float) -> Callable[[dict, dict], tuple[dict, dict]]:
     """Let the system end this process when it is late and whoever should have ended it is gone."""
 
@@ -225,6 +241,6 @@ if __name__ == "__main__":
     # A library's warning quotes the value that it dislikes, and the path; either may name a patient.
     warnings.simplefilter("ignore")
     logging.disable()
-    one_file = {"headers": _headers, "pixels": _pixels, "thumbnail": _thumbnail}
+    one_file = {"headers": _headers, "pixels": _pixels, "thumbnail": _thumbnail, "label_table": _label_table}
     handlers = {name: _limited(handler, get_settings().parse_timeout_s) for name, handler in one_file.items()}
     serve({**handlers, "unpack": _limited(_unpack, _unpack_timeout_s())})

@@ -17,7 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
-from core import dicom
+from core import bids, dicom
 from core.errors import InputError, UnreadableFile
 from core.settings import get_settings
 
@@ -25,6 +25,8 @@ Header = dict[str, Any]
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+#: What zip and gzip files begin with.
+_ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
 #: What the decompressors raise for a damaged stream.
 _DAMAGED = (zlib.error, lzma.LZMAError, NotImplementedError)
 #: A brain at 0.4 mm has fewer.
@@ -76,7 +78,8 @@ def read_headers(path: Path) -> list[Header]:
     Returns
     -------
     list of dict
-        As `core.dicom.read_headers`; ``kind`` is "dicom", "nifti" or "picture".
+        As `core.dicom.read_headers`; ``kind`` is "dicom", "nifti" or "picture". A NIfTI volume's JSON sidecar
+        is read into it; ``note`` says what of the file was read, ``problem`` what of it could not be.
 
     Raises
     ------
@@ -232,6 +235,10 @@ def _kind(path: Path) -> str:
             start = file.read(8)
     except OSError as error:
         raise UnreadableFile(f"It cannot be opened ({error.strerror}).") from error
+    if path.name.lower().endswith(".json") and any(volume.exists() for volume in bids.volumes_of(path)):
+        raise UnreadableFile("It is the sidecar of a NIfTI volume, and is read with it.")
+    if start.startswith(_ARCHIVE_STARTS):
+        raise UnreadableFile("It is compressed or an archive: unpack it first, or index a zip or tar.gz by itself.")
     return "picture" if start.startswith(_PICTURES) else "dicom"
 
 
@@ -355,6 +362,7 @@ def _nifti_headers(path: Path) -> list[Header]:
     spacing = [float(np.linalg.norm(down)), float(np.linalg.norm(along))]
     orientation = [*(along / spacing[1]).tolist(), *(down / spacing[0]).tolist()]
     shared = {
+        **bids.read_sidecar(path),
         "kind": "nifti",
         "Rows": int(image.shape[axes[1]]),
         "Columns": int(image.shape[axes[2]]),
@@ -363,7 +371,7 @@ def _nifti_headers(path: Path) -> list[Header]:
         "ImageOrientationPatient": orientation,
     }
     if len(image.shape) > 3 and image.shape[3] > 1:
-        shared["ImageComments"] = f"first of {image.shape[3]} volumes"
+        shared["note"] = f"the first of {image.shape[3]} volumes is read, no mean is taken"
     # The voxels too must be readable before the file counts as slices.
     count = _load_nifti(path, path.stat().st_mtime_ns).shape[0]
     return [

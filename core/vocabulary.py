@@ -19,12 +19,15 @@ NOT_FOR_CLINICAL_USE = "Not for clinical use: for research and teaching only."
 
 _PLANE_ALIASES = {
     "ax": "axial", "axi": "axial", "axial": "axial", "tra": "axial", "transversal": "axial", "transverse": "axial",
+    "trans": "axial", "transaxial": "axial",
     "cor": "coronal", "coronal": "coronal",
     "sag": "sagittal", "sagittal": "sagittal",
 }  # fmt: skip
 
 _SEQUENCE_ALIASES = {
     "t1km": "T1CE", "t1ce": "T1CE", "t1c": "T1CE", "t1c+": "T1CE", "t1+c": "T1CE", "t1gd": "T1CE", "t1post": "T1CE",
+    "t1+gd": "T1CE", "t1gad": "T1CE", "t1postcontrast": "T1CE", "t1wce": "T1CE", "t1pre": "T1", "t1precontrast": "T1",
+    "t1flair": "T1", "t1weighted": "T1", "t2weighted": "T2", "pdweighted": "PD", "t2starw": "T2STAR",
     "t1w": "T1", "t1wi": "T1", "t1n": "T1", "t2w": "T2", "t2f": "FLAIR", "t2flair": "FLAIR", "flr": "FLAIR",
     "fmri": "BOLD", "pdw": "PD", "t2*": "T2STAR", "dti": "DWI", "misc": "OTHER", "tof": "MRA", "dsc": "PWI",
     "dce": "PWI", "scout": "LOCALIZER", "fieldmapping": "FIELDMAP",

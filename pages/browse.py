@@ -4,7 +4,7 @@ import streamlit as st
 
 from core import cohort
 from core.errors import CoreError
-from pages.shared import cached, idc_form, indexing, state, widgets
+from pages.shared import cached, idc_form, indexing, label_table_form, state, widgets
 from pages.shared.components.key_help import key_help
 from pages.shared.grid import show_grid
 from pages.shared.overview import show_overview
@@ -40,6 +40,7 @@ def export(made) -> None:
     if write:
         cohort.export_manifest(made, made.folder / "mri-images.json")
         st.success(f"Written as mri-images.json beside the table of cohort {made.name}.")
+    label_table_form.form(made)
     idc_form.attribution(made)
 
 

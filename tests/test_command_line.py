@@ -90,6 +90,21 @@ def test_index_makes_a_cohort_a_table_and_a_manifest(folder, tmp_path, capsys):
     assert len(json.loads(manifest.read_text())) == 30
 
 
+def test_index_takes_a_label_table_says_what_did_not_fit_and_gives_one_back(folder, tmp_path, capsys):
+    given, out = tmp_path / "labels.csv", tmp_path / "out.csv"
+    given.write_text("SeriesInstanceUID,sequence\n1.0.0,T1KM\n1.1.1,hello\n9.9,T2\n")
+    assert main(["index", str(folder), "--name", "mine", "--labels", str(given), "--labels-out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "labels.csv: 2 of 3 rows matched, 3 labels changed." in said
+    assert "Keys that match nothing (1): 9.9" in said and "Words that nobody knows (1): hello (1)" in said
+    assert pd.read_csv(out)["sequence"].value_counts().to_dict() == {"T2": 15, "T1": 12, "T1CE": 3}
+    assert main(["index", str(folder), "--name", "mine", "--labels", str(out)]) == 0
+    assert "30 of 30 rows matched, 0 labels changed." in capsys.readouterr().out
+    given.write_text("age\n1\n")
+    assert main(["index", str(folder), "--name", "mine", "--labels", str(given)]) == 2
+    assert "The label table labels.csv cannot be used. It needs a column path" in one_line(capsys)
+
+
 def test_index_without_a_name_does_not_name_the_cohort_after_the_folder(folder):
     assert main(["index", str(folder / "Doe-1")]) == 0
     (name,) = cohort.list_cohorts()

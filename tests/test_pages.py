@@ -226,6 +226,22 @@ def test_browse_refuses_a_folder_outside_the_roots(small, monkeypatch):
     assert "only folders under /srv/allowed" in app.error[0].value
 
 
+def test_browse_applies_a_label_table_and_takes_it_back(small):
+    before = cohort.read("small").table["sequence"]
+    app = open_page("browse", view="Export")
+    app.file_uploader[0].set_value(("mine.csv", b"SeriesInstanceUID,sequence\n1.2.0.0,T1KM\n9.9,T2\n", "text/csv"))
+    next(button for button in app.button if button.label == "Apply it to this cohort").click().run()
+    assert "1 of 2 rows matched, 3 labels changed" in app.success[0].value
+    assert "match nothing" in app.warning[0].value
+    assert (cohort.read("small").table["sequence"] == "T1CE").sum() == 3
+    next(button for button in app.button if button.label == "Undo").click().run()
+    assert "Undone" in app.success[0].value and not [b for b in app.button if b.label == "Undo"]
+    pd.testing.assert_series_equal(cohort.read("small").table["sequence"], before)
+    app.file_uploader[0].set_value(("mine.csv", b"age\n1\n", "text/csv"))
+    next(button for button in app.button if button.label == "Apply it to this cohort").click().run()
+    assert "cannot be used" in app.error[0].value
+
+
 def key_of(made: cohort.Cohort, row: int) -> str:
     return cohort.slice_key(made.table.iloc[row])
 

@@ -101,7 +101,7 @@ def test_of_many_volumes_the_first_is_read_and_said(tmp_path):
     data = np.stack([np.full((5, 6, 4), 7.0), np.full((5, 6, 4), 9.0)], -1).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(data, np.diag([1, 1, 4, 1])), tmp_path / "run.nii")
     headers = sources.read_headers(tmp_path / "run.nii")
-    assert (len(headers), headers[0]["ImageComments"]) == (4, "first of 2 volumes")
+    assert (len(headers), headers[0]["note"]) == (4, "the first of 2 volumes is read, no mean is taken")
     assert sources.read_pixels(tmp_path / "run.nii", 3).max() == 7
     with pytest.raises(UnreadableFile, match="4 slices; slice 4"):
         sources.read_pixels(tmp_path / "run.nii", 4)

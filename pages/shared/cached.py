@@ -22,6 +22,8 @@ from core import (
     idc,
     images,
     inference,
+    label_log,
+    label_overrides,
     runs,
     similar,
     splits,
@@ -203,6 +205,26 @@ def manifest(made: cohort.Cohort) -> str:
 @st.cache_data(max_entries=4, show_spinner="Writing the manifest")
 def _manifest(_made: cohort.Cohort, key: tuple) -> str:
     return cohort.manifest_json(_made)
+
+
+def label_table(made: cohort.Cohort) -> bytes:
+    """The labels of a cohort as a label table, CSV."""
+    return _label_table(made, _cohort_key(made.name))
+
+
+@st.cache_data(max_entries=4, show_spinner="Writing the labels")
+def _label_table(_made: cohort.Cohort, key: tuple) -> bytes:
+    return label_overrides.label_table(_made).to_csv(index=False).encode()
+
+
+def standing_batches(made: cohort.Cohort) -> list[dict]:
+    """Label tables that were given to a cohort and not undone, newest first."""
+    return _standing_batches(made, _cohort_key(made.name))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _standing_batches(_made: cohort.Cohort, key: tuple) -> list[dict]:
+    return label_log.standing_batches(cohort.read_log(_made))
 
 
 def split(

@@ -1,4 +1,4 @@
-"""The form that indexes a folder of the server's disk, and the progress of what is being indexed."""
+"""The form that indexes a folder or an archive of the server's disk, and the progress of what is being indexed."""
 
 import re
 import threading
@@ -7,16 +7,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import cohort
+from core import archives, cohort, label_overrides
 from core.errors import CoreError, InputError
+from core.label_tables import LabelTable
 from core.settings import get_settings
+from pages.shared import label_table_form
 
 #: Scans of this process by cohort name: done, total, started, error, finished.
 _scans: dict[str, dict] = {}
 
 
 def allowed(text: str) -> Path:
-    """Return the folder a person named, if it may be indexed.
+    """Return the folder or archive a person named, if it may be indexed.
 
     Raises
     ------
@@ -27,24 +29,25 @@ def allowed(text: str) -> Path:
     roots = [Path(root).resolve() for root in get_settings().index_roots.split(":") if root]
     if not any(path.is_relative_to(root) for root in roots):
         raise InputError(f"This server indexes only folders under {', '.join(map(str, roots))}; received {text!r}.")
-    if not path.is_dir():
+    if not (path.is_dir() or archives.is_archive(path)):
         raise InputError(
-            f"There is no folder {text!r} on the server. Check the spelling; it is the server's disk, not yours."
+            f"There is no folder, zip or tar.gz {text!r} on the server. Check the spelling; it is the server's disk, "
+            "not yours."
         )
     return path
 
 
-def start(folder: Path, name: str) -> None:
-    """Scan a folder in a thread of this process and write the cohort when done."""
+def start(folder: Path, name: str, labels: LabelTable | None = None) -> None:
+    """Scan a folder or an archive in a thread of this process, write the cohort when done, and give it the labels."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
         raise InputError(f"A cohort's name has letters, digits, - and _, at most 40; received {name!r}.")
     scan = _scans.get(name)
     if scan and not scan["finished"]:
         raise InputError(f"Cohort {name!r} is being indexed already.")
     previous = cohort.read(name) if name in cohort.list_cohorts() else None
-    if previous is not None and previous.root.resolve() != folder:
+    if previous is not None and previous.root.resolve() != archives.root_of(folder):
         raise InputError(f"There is a cohort {name!r} of another folder already. Choose another name.")
-    progress = {"done": 0, "total": 0, "started": time.time(), "error": "", "finished": False}
+    progress = {"done": 0, "total": 0, "started": time.time(), "error": "", "said": [], "finished": False}
     _scans[name] = progress
 
     def run() -> None:
@@ -52,7 +55,8 @@ def start(folder: Path, name: str) -> None:
             progress.update(done=done, total=total)
 
         try:
-            cohort.write(cohort.scan(folder, name, report=report, previous=previous))
+            _, outcome = label_overrides.index(folder, name, labels, report=report, previous=previous)
+            progress["said"] = outcome.sentences(labels.name) if outcome else []
         except CoreError as error:
             progress["error"] = str(error)
         finally:
@@ -77,16 +81,21 @@ def follow(name: str) -> None:
 def form() -> None:
     """Draw the form, and what came of the last scan."""
     st.markdown(
-        "Name a folder **on the server's disk**. Files stay where they are and are not changed; the workspace keeps a "
-        "table with one row a slice. Indexing the same folder again reads only what is new or changed."
+        "Name a folder, a zip or a tar.gz **on the server's disk**. Files stay where they are and are not changed; the "
+        "workspace keeps a table with one row a slice. Indexing the same folder again reads only what is new or "
+        "changed."
     )
     with st.form("index", border=True):
         where, called = st.columns([3, 1])
         folder = where.text_input("Folder", placeholder="/data/study-export")
         name = called.text_input("Name of the cohort", placeholder="my-cohort")
+        given = st.file_uploader(
+            "Label table (optional): CSV, Parquet or mri-images.json", type=label_table_form.TYPES,
+            help=label_table_form.HELP,
+        )  # fmt: skip
         go = st.form_submit_button("Index", type="primary", icon=":material/travel_explore:")
     if go:
-        start(allowed(folder), name.strip())
+        start(allowed(folder), name.strip(), label_table_form.read_upload(given) if given else None)
         st.session_state["indexing"] = name.strip()
     name = st.session_state.get("indexing")
     scan = _scans.get(name)
@@ -102,3 +111,4 @@ def form() -> None:
             f"Cohort {name} has {len(made.table):,} slices; {len(made.rejected):,} files were not read. "
             "Choose it in the sidebar."
         )
+        label_table_form.say(scan["said"])
