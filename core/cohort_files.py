@@ -36,7 +36,7 @@ def write(cohort: Cohort) -> Cohort:
     Raises
     ------
     CohortError
-        For a name that cannot be a folder's, or labels from a log in the table.
+        For a name that cannot be a folder's, labels from a log in the table, or where nothing can be written.
     """
     if not _NAME.fullmatch(cohort.name):
         raise CohortError(f"A cohort's name has letters, digits, - and _, at most 40; received {cohort.name!r}.")
@@ -52,6 +52,17 @@ def write(cohort: Cohort) -> Cohort:
         "files": cohort.n_files,
         "rejected": len(cohort.rejected),
     }
+    try:
+        _write_files(cohort, facts)
+    except OSError as error:
+        raise CohortError(
+            f"Cohort {cohort.name!r} cannot be written ({error.strerror}). What was there before stays as it was; "
+            "make room in the workspace and index again."
+        ) from error
+    return read(cohort.name)
+
+
+def _write_files(cohort: Cohort, facts: dict) -> None:
     both = [table[["shown_path", "path"]].drop_duplicates() for table in (cohort.table, cohort.rejected)]
     places = pd.concat(both).assign(root=str(cohort.root))
     private = _private(cohort.name)
@@ -70,7 +81,6 @@ def write(cohort: Cohort) -> Cohort:
             path.touch(mode=0o600, exist_ok=False)
         places.to_parquet(places_, index=False)
         identities.write_text(json.dumps(dict(cohort.identities)), "utf-8")
-    return read(cohort.name)
 
 
 def _private(name: str) -> Path:

@@ -14,9 +14,9 @@ import pandas as pd
 
 from core import sources
 from core.cohort_files import read_unlogged
-from core.errors import CohortError, InputError, UnreadableFile
+from core.errors import CohortError, InputError, UnopenedFile, UnreadableFile
 from core.label_log import LOG_NAME
-from core.labels import label_header, seed_name
+from core.labels import label_header, seed_name, unit_normal
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
 from core.sandbox import Sandbox, Sandboxes
 from core.settings import get_settings
@@ -95,10 +95,12 @@ def scan(
     if not path.exists():
         raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
     root = (path if path.is_dir() else path.parent).resolve()
+    if sources.spelled(root) != root.as_posix():
+        raise InputError(f"The name of the folder {str(root)!r} is not UTF-8, so that no table can hold it. Rename it.")
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {file.relative_to(root).as_posix(): file for file in sorted(sources.find_files(path.resolve()))}
-    stats = {relative: (file.lstat().st_size, file.lstat().st_mtime_ns) for relative, file in found.items()}
+    found = {sources.spelled(file.relative_to(root)): file for file in sorted(sources.find_files(path.resolve()))}
+    stats = {relative: _stat(file) for relative, file in found.items()}
     gathered = _Gathered()
     kept = _keep_unchanged(previous, stats, gathered)
     fresh = [relative for relative in found if relative not in kept]
@@ -108,7 +110,10 @@ def scan(
     for relative, answer in _parse(fresh, found, workers):
         size, mtime_ns = stats[relative]
         facts = {"path": relative, "file_size": size, "file_mtime_ns": mtime_ns}
-        if isinstance(answer, UnreadableFile):
+        if isinstance(answer, UnopenedFile):
+            # What keeps a file shut leaves its size and time alone; without a time, a re-scan tries again.
+            gathered.rejected.append({**facts, "file_mtime_ns": 0, "reason": str(answer)})
+        elif isinstance(answer, UnreadableFile):
             gathered.rejected.append({**facts, "reason": str(answer)})
         else:
             gathered.add([_row(header, facts, gathered.words) for header in answer])
@@ -117,6 +122,15 @@ def scan(
             report(done, len(found))
     gathered.flush()
     return _assemble(gathered, name, root, source)
+
+
+def _stat(file: Path) -> tuple[int, int]:
+    """Size and time by which a re-scan knows a file again; zeros for one that is gone since it was found."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], gathered: _Gathered) -> set[str]:
@@ -216,12 +230,12 @@ def _geometry(header: dict) -> dict:
     """
     spacing = header.get("PixelSpacing") or [None, None]
     answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
-    orientation, position = header.get("ImageOrientationPatient"), header.get("ImagePositionPatient")
-    if orientation and len(orientation) == 6:
-        answer["orientation"] = "\\".join(f"{value:.6g}" for value in orientation)
+    # An orientation that is none gives no plane, and must give no letters and no order either.
+    if normal := unit_normal(header):
+        answer["orientation"] = "\\".join(f"{value:.6g}" for value in header["ImageOrientationPatient"])
+        position = header.get("ImagePositionPatient")
         if position and len(position) == 3:
-            normal = np.cross(orientation[:3], orientation[3:])
-            normal *= np.sign(normal[np.argmax(np.abs(normal))]) or 1.0
+            normal = np.array(normal) * np.sign(max(normal, key=abs))
             answer["position_mm"] = float(normal @ np.asarray(position, dtype=float))
     return answer
 

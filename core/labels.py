@@ -28,7 +28,7 @@ from core.vocabulary import PLANES
 
 __all__ = [
     "OBLIQUE_DEG", "Decision", "label_header", "plane_from_header", "seed_name", "sequence_from_header",
-    "sequence_from_physics", "sequence_from_text", "tcga_barcode",
+    "sequence_from_physics", "sequence_from_text", "tcga_barcode", "unit_normal",
 ]  # fmt: skip
 
 #: Above this tilt in degrees a slice is called oblique.
@@ -75,7 +75,7 @@ def plane_from_header(header: Header) -> tuple[Decision, float]:
     >>> decision.value, decision.rule, round(tilt_deg, 1)
     ('axial', 'geometry_oblique', 36.9)
     """
-    if normal := _normal(header):
+    if normal := unit_normal(header):
         largest = max(range(3), key=lambda axis: abs(normal[axis]))
         tilt = math.degrees(math.acos(min(1.0, abs(normal[largest]))))
         plane = {0: "sagittal", 1: "coronal", 2: "axial"}[largest]
@@ -95,8 +95,8 @@ def _orientation(header: Header) -> list[float]:
         return []
 
 
-def _normal(header: Header) -> tuple[float, float, float] | None:
-    """Give the unit normal, or None unless the six numbers are two perpendicular unit vectors (within 5 %)."""
+def unit_normal(header: Header) -> tuple[float, float, float] | None:
+    """Give the slice's unit normal, or None unless its orientation is two perpendicular unit vectors (within 5 %)."""
     numbers = _orientation(header)
     if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
         return None
