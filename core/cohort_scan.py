@@ -22,6 +22,7 @@ from core.sandbox import Sandbox, Sandboxes
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, typed
 from core.splits import patient_split
+from core.stacks import number_stacks
 
 #: Where enhanced files keep what classic ones write under another keyword.
 _ENHANCED = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes", "SequenceName": "PulseSequenceName"}
@@ -245,15 +246,13 @@ def _as(dtype: str, value: object) -> object:
     if dtype == "str":
         return None if value is None or str(value) == "" else str(value)
     missing = 0 if dtype == "int64" else None
-    if isinstance(value, int):
-        return float(value) if dtype == "float64" else value  # a time in ns does not fit into a float
     try:
-        number = float(str(value).split("\\")[0])
-    except ValueError:
+        number = value if isinstance(value, int) else float(str(value).split("\\")[0])
+        if dtype == "float64":
+            return float(number) if math.isfinite(number) else missing
+        return int(number) if abs(number) < 1 << 63 else missing  # a time in ns does not fit into a float
+    except (ValueError, OverflowError):
         return missing
-    if not math.isfinite(number):
-        return missing
-    return number if dtype == "float64" else int(number)
 
 
 def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort:
@@ -263,7 +262,8 @@ def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort
     shown = shown_paths([*table["path"].unique(), *rejected["path"]], gathered.words)
     rejected["shown_path"] = rejected["path"].map(shown).astype("str")
     table["shown_path"] = table["path"].map(shown).astype("str")
-    table = _number(_part_copies(table))
+    table = _part_copies(table)
+    table[["image_number", "stack", "stack_note"]] = number_stacks(table)
     table["split"] = patient_split(table)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     folder = get_settings().cohorts_dir / name
@@ -280,14 +280,4 @@ def _part_copies(table: pd.DataFrame) -> pd.DataFrame:
         conflict = table.loc[copies, "conflict"]
         table.loc[copies, "SOPInstanceUID"] = mark
         table.loc[copies, "conflict"] = [f"{text}; {note}" if text else note for text in conflict]
-    return table
-
-
-def _number(table: pd.DataFrame) -> pd.DataFrame:
-    """Count the slices of each series by geometry; without it, by InstanceNumber, frame and path."""
-    # A localizer's series holds three planes; a run holds each position many times.
-    order = table.assign(rounded=table["position_mm"].round(2)).sort_values(
-        ["SeriesInstanceUID", "plane", "rounded", "InstanceNumber", "frame", "path"], kind="stable"
-    )
-    table["image_number"] = (order.groupby("SeriesInstanceUID").cumcount() + 1).reindex(table.index).astype("int64")
     return table

@@ -225,6 +225,11 @@ def _frames(dataset: pydicom.Dataset) -> int:
     return _count(dataset, "NumberOfFrames", 1)
 
 
+def _named(uid: UID) -> str:
+    """Name a UID, or give the number that it is; what is neither could be anything, and is not quoted."""
+    return uid.name if uid.name != uid else str(uid) if uid.is_valid else "no valid UID"
+
+
 def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
     """Refuse what has no slices, is too large, cannot be decoded or ends too early; decodes nothing."""
     keyword = next((k for k in _PIXEL_KEYWORDS if k in dataset), None)
@@ -238,8 +243,8 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         if not sop_class:
             raise UnreadableFile("It is not a DICOM image: it has neither an object class nor pixels.")
         if "Image Storage" in sop_class.name:
-            raise UnreadableFile(f"It is cut short or was stored without pixels ({sop_class.name}).")
-        raise UnreadableFile(f"It holds no pixels ({sop_class.name}).")
+            raise UnreadableFile(f"It is cut short or was stored without pixels ({_named(sop_class)}).")
+        raise UnreadableFile(f"It holds no pixels ({_named(sop_class)}).")
     rows, columns = _count(dataset, "Rows", 0), _count(dataset, "Columns", 0)
     if not rows or not columns:
         raise UnreadableFile(f"It holds pixel data, but its rows and columns are {rows} × {columns}.")
@@ -259,7 +264,7 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         )
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or syntax not in pydicom.uid.AllTransferSyntaxes:
-        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax ({_named(syntax)}).")
     if syntax.is_encapsulated:
         _check_encapsulated(dataset, keyword, syntax, frames)
         return
@@ -289,7 +294,7 @@ def _check_encapsulated(dataset: pydicom.Dataset, keyword: str, syntax: UID, fra
     except NotImplementedError:
         decodable = False
     if not decodable:
-        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax ({_named(syntax)}).")
     buffer = io.BytesIO(dataset[keyword].value)
     try:
         # The first item is the table of offsets; each frame has one or more of its own after it.

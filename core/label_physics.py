@@ -163,7 +163,7 @@ def read_physics(header: Header) -> Finding:
     scan = _Scan(header)
     if words(header, "SpectroscopyAcquisitionType"):
         return Finding()
-    for rule in (_named_by_image_type, _named_by_pulse_sequence, _diffusion, _echo_planar):
+    for rule in (_named_by_image_type, _screen, _named_by_pulse_sequence, _diffusion, _echo_planar):
         if finding := rule(scan):
             return finding
     if scan.phase and not scan.derived:
@@ -195,6 +195,19 @@ def _named_by_image_type(scan: _Scan) -> Finding | None:
         # Siemens writes it on maps of DSC, others also on arterial spin labelling.
         return found(None, "image_type_perfusion", evidence, "PWI", "ASL")
     return None
+
+
+def _screen(scan: _Scan) -> Finding | None:
+    """A coloured picture that no scanner acquired: a screen, a fused picture, or a map, which words may name.
+
+    *PhotometricInterpretation* and Secondary Capture Image Storage: DICOM PS3.3 C.7.6.3.1.2 and A.8.
+    """
+    coloured = words(scan.header, "PhotometricInterpretation") & {"RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR"}
+    captured = any(uid.startswith("1.2.840.10008.5.1.4.1.1.7") for uid in words(scan.header, "SOPClassUID"))
+    if not coloured or not (captured or scan.types & {"DERIVED", "SECONDARY"}):
+        return None
+    return found("OTHER", "coloured_screen", quote(scan.header, "PhotometricInterpretation", "ImageType"),
+                 "FA", "PWI", "ASL")  # fmt: skip
 
 
 def _named_by_pulse_sequence(scan: _Scan) -> Finding | None:

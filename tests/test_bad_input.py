@@ -1,18 +1,17 @@
-"""Bad input, end to end: each file of a hostile folder ends as a right row or as one sentence, and nothing else is lost.
+"""Bad input, end to end: each file of a hostile folder ends as a right row or as one sentence; nothing else is lost.
 
 `CASES` names a builder for each file and what must become of it. All of them lie in one folder that is scanned
 once, so that each must also leave its neighbours alone.
 """
 
 import ctypes
-import errno
-import functools
 import gzip
 import io
 import os
 import resource
 import struct
 import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -25,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -41,12 +40,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from core import cohort
+from core import cohort, sources
 from core.errors import CohortError, UnreadableFile
 from core.label_physics import read_physics
 from core.labels import label_header
 from core.sandbox import Sandbox
-from core.settings import get_settings
+from core.settings import PROJECT_DIR, get_settings
 from core.vocabulary import PLANES, SEQUENCES
 
 RAMP = np.arange(256, dtype="<u2").reshape(16, 16)
@@ -67,16 +66,13 @@ class Case:
     rows : int
         How many.
     values : dict
-        What the first row must hold.
-    pixels : str
-        Part of the sentence that refuses its pixels, or "" when they must decode.
+        What the first row must hold; its pixels must decode.
     """
 
     write: Callable
     reason: str = ""
     rows: int = 1
     values: dict = field(default_factory=dict)
-    pixels: str = ""
 
 
 # Builders -------------------------------------------------------------------------------------------
@@ -289,6 +285,10 @@ CASES = {
     ) for name, n in (("0", 0), ("short", 20), ("long", 400), ("huge", 0xFFFFFFF0))},
     "group_length_deflated.dcm": Case(classic(None, DeflatedExplicitVRLittleEndian,
         lambda data: data[:140] + struct.pack("<I", 20) + data[144:]), "deflated"),
+    # Identifiers that are none, and must not be quoted
+    "syntax.dcm": Case(classic(change=lambda data: data.replace(b"1.2.840.10008.1.2.1", b"Adah\n/home/\xff\0 1.2.1")),
+        "no valid UID"),
+    "object.dcm": Case(classic(SOPClassUID="Ada\n/home/Lovelace", PixelData=None), "no valid UID"),
     # Nesting
     "nested_undefined.dcm": Case(nested(1000, undefined=True), "nested too deeply"),
     "nested_defined.dcm": Case(nested(1000, undefined=False), values={"sequence": "T1"}),
@@ -356,3 +356,445 @@ CASES = {
     "jpeg_lossless.dcm": Case(shipped("SC_rgb_jpeg_gdcm.dcm"), values={"Rows": 100}),
     "jpeg.dcm": Case(encapsulated(JPEGBaseline8Bit, jpeg(16, 16), pixels=RAMP.astype("u1")), values={"sequence": "T1"}),
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory, make_dataset):
+    """Scan all cases at once, as somebody's folder; with it the folder."""
+    home = tmp_path_factory.mktemp("hostile")
+    folder = home / "data"
+    folder.mkdir()
+    for name, case in CASES.items():
+        case.write(folder / name, make_dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICESCOPE_WORKSPACE", str(home / "workspace"))
+        get_settings.cache_clear()
+        yield cohort.scan(folder, "hostile")
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    sandbox = Sandbox()
+    yield sandbox
+    sandbox.close()
+
+
+def is_one_sentence(text):
+    return text.endswith((".", "?")) and "\n" not in text and "/" not in text and 10 < len(text) < 200
+
+
+@pytest.mark.parametrize("name", CASES, ids=ascii)
+def test_each_file_is_a_right_row_or_refused_by_name(hostile, sandbox, name):
+    case, path = CASES[name], os.fsencode(name).decode("utf-8", "backslashreplace")
+    rows = hostile.table[hostile.table["path"] == path]
+    reasons = hostile.rejected.loc[hostile.rejected["path"] == path, "reason"].tolist()
+    if case.reason:
+        assert rows.empty and len(reasons) == 1
+        assert case.reason in reasons[0] and is_one_sentence(reasons[0])
+        return
+    assert not reasons and len(rows) == case.rows
+    row = rows.iloc[0]
+    for column, value in case.values.items():
+        assert pd.isna(row[column]) if value is None else row[column] == value, f"{column} is {row[column]!r}"
+    pixels = sandbox.pixels(hostile.root / row["path"], int(row["frame"]))
+    assert pixels.shape == (row["Rows"], row["Columns"]) and np.isfinite(pixels).all()
+
+
+def test_nothing_of_the_hostile_folder_is_lost_and_all_of_it_can_be_written(hostile):
+    assert hostile.n_files == len(CASES)
+    written = cohort.write(hostile)
+    assert (len(written.table), len(written.rejected)) == (len(hostile.table), len(hostile.rejected))
+    assert len(cohort.scan(hostile.root, "hostile", previous=written).table) == len(hostile.table)
+
+
+def test_monochrome1_signed_and_float_pixels_show_what_was_stored(hostile, sandbox):
+    np.testing.assert_array_equal(sandbox.pixels(hostile.root / "monochrome1.dcm"), 255.0 - RAMP)
+    np.testing.assert_array_equal(sandbox.pixels(hostile.root / "signed.dcm"), (RAMP - 100.0) * 2 - 5)
+    np.testing.assert_array_equal(sandbox.pixels(hostile.root / "float.dcm"), np.float32(RAMP / 256 - 0.5))
+
+
+# Folders, links, permissions and time ----------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, workspace, make_slice):
+    """A folder with one good slice."""
+    make_slice(tmp_path / "data" / "good.dcm")
+    return tmp_path / "data"
+
+
+def reasons_of(made):
+    return dict(zip(made.rejected["path"], made.rejected["reason"], strict=True))
+
+
+def test_a_copied_instance_keeps_its_row_and_says_so(folder, make_slice):
+    for name in ("one.dcm", "two.dcm"):
+        make_slice(folder / name, SOPInstanceUID="1.2.3.4")
+    table = cohort.scan(folder, "c").table.set_index("path")
+    assert table.loc["two.dcm", "conflict"] == "same SOPInstanceUID as another file"
+    assert table["SOPInstanceUID"].nunique() == len(table) == 3
+
+
+def test_links_in_circles_and_links_to_nothing_are_refused_by_name(folder):
+    (folder / "a.dcm").symlink_to(folder / "b.dcm")
+    (folder / "b.dcm").symlink_to(folder / "a.dcm")
+    (folder / "gone.dcm").symlink_to(folder / "nowhere")
+    (folder / "circle").symlink_to(folder, target_is_directory=True)
+    made = cohort.scan(folder, "c")
+    assert made.table["path"].tolist() == ["good.dcm"]
+    assert reasons_of(made) == {
+        "a.dcm": "It is a link and cannot be opened (Too many levels of symbolic links).",
+        "b.dcm": "It is a link and cannot be opened (Too many levels of symbolic links).",
+        "gone.dcm": "It is a link and cannot be opened (No such file or directory).",
+    }
+
+
+def test_a_link_follows_its_file_when_that_changes(folder, make_slice):
+    (folder / "link.dcm").symlink_to(folder / "good.dcm")
+    first = cohort.scan(folder, "c")
+    make_slice(folder / "good.dcm", SeriesDescription="AX T2", RepetitionTime=4000, EchoTime=90, ImageComments="new")
+    table = cohort.scan(folder, "c", previous=first).table.set_index("path")
+    assert table["sequence"].to_dict() == {"good.dcm": "T2", "link.dcm": "T2"}
+
+
+def without_superuser():
+    """Take from this process what lets root read everything (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH)."""
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; others have neither, and it refuses
+
+
+def test_what_permissions_keep_shut_is_refused_and_tried_again(folder, make_slice):
+    make_slice(folder / "shut.dcm").chmod(0)
+    make_slice(folder / "closed" / "in.dcm")
+    (folder / "volume.nii").write_bytes(b"x")
+    (folder / "volume.nii").chmod(0)
+    (folder / "closed").chmod(0)
+    script = "import sys; from core import cohort; cohort.write(cohort.scan(sys.argv[1], 'c'))"
+    try:
+        subprocess.run([sys.executable, "-c", script, str(folder)], preexec_fn=without_superuser, check=True,
+                       cwd=PROJECT_DIR)  # fmt: skip
+    finally:
+        for path in ("closed", "shut.dcm", "volume.nii"):
+            (folder / path).chmod(0o700)
+    first = cohort.read("c")
+    shut = "It cannot be opened (Permission denied)."
+    assert reasons_of(first) == {"closed": shut, "shut.dcm": shut, "volume.nii": shut}
+    again = cohort.scan(folder, "c", previous=first)
+    assert set(again.table["path"]) == {"good.dcm", "shut.dcm", "closed/in.dcm"}
+    assert "NIfTI" in reasons_of(again)["volume.nii"]
+
+
+def test_files_that_vanish_or_change_during_the_scan(folder, make_slice, monkeypatch):
+    for name in ("vanishes.dcm", "changes.dcm"):
+        make_slice(folder / name)
+    listed = [*sources.find_files(folder), folder / "vanished.dcm"]
+    monkeypatch.setattr(sources, "find_files", lambda path: listed)
+    parse = Sandbox.parse
+
+    def meddle(self, path):
+        if path.name == "vanishes.dcm":
+            path.unlink()
+        if path.name == "changes.dcm":
+            path.write_bytes(path.read_bytes()[:700])
+        return parse(self, path)
+
+    monkeypatch.setattr(Sandbox, "parse", meddle)
+    made = cohort.scan(folder, "c")
+    assert made.table["path"].tolist() == ["good.dcm"]
+    gone = "It cannot be opened (No such file or directory)."
+    assert reasons_of(made)["vanishes.dcm"] == reasons_of(made)["vanished.dcm"] == gone
+    assert "cut short" in reasons_of(made)["changes.dcm"]
+    monkeypatch.undo()
+    os.environ["SLICESCOPE_WORKSPACE"] = str(get_settings().workspace)
+    make_slice(folder / "changes.dcm")
+    assert set(cohort.scan(folder, "c", previous=made).table["path"]) == {"good.dcm", "changes.dcm"}
+
+
+def test_a_file_that_changed_after_the_scan_is_refused_when_its_pixels_are_read(folder, make_slice, sandbox):
+    row = cohort.scan(folder, "c").table.iloc[0]
+    (folder / "good.dcm").write_bytes(b"")
+    with pytest.raises(UnreadableFile, match="empty"):
+        sandbox.pixels(folder / row["path"], row["frame"])
+
+
+def test_a_full_disk_leaves_the_last_good_table(folder, make_slice, workspace):
+    cohort.write(cohort.scan(folder, "c"))
+    for i in range(3):
+        make_slice(folder / f"{i}.dcm")
+    more = cohort.scan(folder, "c")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # a table is larger, whatever stands in it
+    try:
+        with pytest.raises(CohortError, match=r"cannot be written.*stays as it was"):
+            cohort.write(more)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert cohort.read("c").table["path"].tolist() == ["good.dcm"]
+    assert not [path for path in workspace.rglob("*") if path.name.endswith(".tmp")]
+    assert len(cohort.write(more).table) == 4
+
+
+# Archives --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unpack(tmp_path, monkeypatch):
+    """Give ``unpack(archive, **limits) -> (kept, refused)``: it unpacks in a child with these limits."""
+
+    def do(archive, **limits):
+        for name, value in limits.items():
+            monkeypatch.setenv(f"SLICESCOPE_{name.upper()}", str(value))
+        get_settings.cache_clear()
+        sandbox = Sandbox()
+        try:
+            refused = dict(sandbox.unpack(archive, tmp_path / "into"))
+        finally:
+            sandbox.close()
+        return {p.relative_to(tmp_path / "into").as_posix() for p in (tmp_path / "into").rglob("*")}, refused
+
+    yield do
+    get_settings.cache_clear()
+
+
+def overlapping(path, copies):
+    """Write a zip whose directory names one packed member many times."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
+        pack.writestr("0000", bytes(1 << 20))
+        for i in range(1, copies):
+            info = zipfile.ZipInfo(f"{i:04d}")
+            for name in ("header_offset", "CRC", "compress_size", "file_size", "compress_type"):
+                setattr(info, name, getattr(pack.filelist[0], name))
+            pack.filelist.append(info)
+    return path
+
+
+def packed(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
+        for name, data in members:
+            pack.writestr(name, data)
+    return path
+
+
+def test_a_zip_whose_members_share_their_bytes_stops_at_the_limit(tmp_path, unpack):
+    archive = overlapping(tmp_path / "a.zip", 400)
+    assert archive.stat().st_size < 60_000
+    kept, refused = unpack(archive, max_upload_mb=3)
+    assert len(kept) <= 3 and len(kept) + len(refused) == 400
+
+
+def test_a_zip_that_grows_a_thousandfold_stops_at_the_limit(tmp_path, unpack):
+    archive = packed(tmp_path / "a.zip", [("bomb.dcm", bytes(64 << 20)), ("small.dcm", b"x")])
+    kept, refused = unpack(archive, max_upload_mb=4)
+    assert "more than 4 MB" in refused["bomb.dcm"] and "bomb.dcm" not in kept
+
+
+def test_a_zip_of_very_many_files_stops_at_the_limit(tmp_path, unpack):
+    kept, refused = unpack(packed(tmp_path / "a.zip", [(f"{i}", b"") for i in range(3000)]), max_upload_files=50)
+    assert len(kept) == 50 and "what follows" in refused["50"]
+
+
+def test_names_that_lead_out_or_are_no_text_cost_only_their_own_member(tmp_path, unpack):
+    members = [("/etc/evil", b"x"), ("../evil", b"x"), ("a/../../evil", b"x"), ("good.dcm", b"x")]
+    kept, refused = unpack(packed(tmp_path / "a.zip", members))
+    assert kept == {"good.dcm"} and all("leads out" in text for text in refused.values()) and len(refused) == 3
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as pack:
+        for name in (os.fsdecode(b"caf\xe9.dcm"), "fine.dcm"):
+            pack.addfile(tarfile.TarInfo(name), io.BytesIO())
+    kept, refused = unpack(archive)
+    assert {"caf\ufffd.dcm", "fine.dcm"} <= kept and not refused
+    assert not list(tmp_path.rglob("evil"))
+
+
+# Stacks ----------------------------------------------------------------------------------------------
+
+
+def test_echoes_of_one_series_become_stacks(folder, make_slice):
+    for i in range(6):
+        for echo, te in enumerate((20, 98)):
+            make_slice(folder / f"{i}{echo}.dcm", SeriesInstanceUID="1.9", EchoTime=te, RepetitionTime=3000,
+                       ImagePositionPatient=[0, 0, 5 * i], InstanceNumber=2 * i + echo + 1)  # fmt: skip
+    table = cohort.scan(folder, "c").table.query("SeriesInstanceUID == '1.9'")
+    assert table.groupby("stack")["EchoTime"].unique().map(list).to_dict() == {1: [20.0], 2: [98.0]}
+    assert not table.duplicated(["stack", "position_mm"]).any()
+    assert table.groupby("stack")["stack_note"].first().to_dict() == {1: "EchoTime 20", 2: "EchoTime 98"}
+    assert sorted(table["image_number"]) == list(range(1, 13))
+
+
+def test_b_values_and_directions_become_stacks(folder, make_slice):
+    for volume, b in enumerate((0, 1000, 1000)):
+        for i in range(3):
+            make_slice(folder / f"{volume}{i}.dcm", SeriesInstanceUID="1.9", DiffusionBValue=float(b),
+                       ImagePositionPatient=[0, 0, 5 * i], InstanceNumber=3 * volume + i + 1)  # fmt: skip
+    table = cohort.scan(folder, "c").table.set_index("path").drop("good.dcm")
+    assert table["stack"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert table.loc["20.dcm", "stack_note"] == "DiffusionBValue 1000, repetition 2"
+
+
+def test_interleaves_are_ordered_by_place_and_gaps_are_told(folder, make_slice):
+    # Acquired as scanners do: every second slice, then those between; one of them never arrived.
+    places = [0, 2, 4, 6, 8, 1, 3, 7]
+    for number, place in enumerate(places, 1):
+        make_slice(folder / f"{number}.dcm", SeriesInstanceUID="1.9", InstanceNumber=number,
+                   ImageOrientationPatient=[1, 0, 0, 0, 0.8, 0.6],
+                   ImagePositionPatient=[0, -3 * place, 4 * place])  # fmt: skip
+    table = cohort.scan(folder, "c").table.query("SeriesInstanceUID == '1.9'").sort_values("image_number")
+    # The position is the projection on the oblique slice's normal, (0, -0.6, 0.8).
+    np.testing.assert_allclose(table["position_mm"], [5 * place for place in sorted(places)], atol=1e-9)
+    assert set(table["stack"]) == {1}
+    assert set(table["stack_note"]) == {"1 of 9 slices missing"}
+
+
+def test_a_slice_that_lies_twice_at_one_place_is_a_repetition(folder, make_slice):
+    for number, place in enumerate([0, 5, 10, 15, 10], 1):
+        make_slice(folder / f"{number}.dcm", SeriesInstanceUID="1.9", InstanceNumber=number,
+                   ImagePositionPatient=[0, 0, place])  # fmt: skip
+    table = cohort.scan(folder, "c").table.set_index("path")
+    assert table.loc["5.dcm", ["stack", "stack_note"]].tolist() == [2, "repetition 2, 1 of 4 positions"]
+
+
+def test_planes_of_a_localizer_are_stacks_and_slices_without_a_place_are_one(folder, make_slice):
+    for number, orientation in enumerate(([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])):
+        make_slice(folder / f"loc{number}.dcm", SeriesInstanceUID="1.9", ImageOrientationPatient=orientation)
+        make_slice(folder / f"none{number}.dcm", SeriesInstanceUID="1.8", ImageOrientationPatient=None)
+    table = cohort.scan(folder, "c").table
+    assert table.loc[table["SeriesInstanceUID"] == "1.9", "stack"].tolist() == [1, 2, 3]
+    assert set(table.loc[table["SeriesInstanceUID"] == "1.8", "stack"]) == {1}
+
+
+def test_enhanced_frames_are_rows_with_their_own_place_and_stack(folder, make_slice):
+    frames = []
+    for i in range(4):
+        frame = pydicom.Dataset()
+        for group, keyword, value in (
+            ("PlanePositionSequence", "ImagePositionPatient", [0, 0, 5 * (i % 2)]),
+            ("MREchoSequence", "EffectiveEchoTime", 20.0 if i < 2 else 98.0),
+        ):
+            item = pydicom.Dataset()
+            setattr(item, keyword, value)
+            setattr(frame, group, Sequence([item]))
+        frames.append(frame)
+    make_slice(folder / "e.dcm", np.zeros((4, 8, 8), "<u2"), NumberOfFrames=4, SeriesInstanceUID="1.9", EchoTime=None,
+               PerFrameFunctionalGroupsSequence=Sequence(frames))  # fmt: skip
+    table = cohort.scan(folder, "c").table.query("path == 'e.dcm'")
+    assert table[["frame", "position_mm", "EchoTime", "stack"]].values.tolist() == [
+        [0, 0, 20, 1], [1, 5, 20, 1], [2, 0, 98, 2], [3, 5, 98, 2],
+    ]  # fmt: skip
+
+
+def test_tiles_of_a_mosaic_and_of_a_uih_grid_are_rows_with_their_own_place(folder, make_dataset):
+    sheet = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 6))).astype("<u2")
+    mosaic = make_dataset(sheet, Manufacturer="SIEMENS", ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"],
+                          PixelSpacing=[2, 3], SpacingBetweenSlices=4.5, ImagePositionPatient=[0, 0, 0])  # fmt: skip
+    mosaic.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 4)
+    mosaic.save_as(folder / "mosaic.dcm", enforce_file_format=True)
+    grid = make_dataset(sheet, Manufacturer="UIH")
+    block = grid.private_block(0x0065, "Image Private Header", create=True)
+    block.add_new(0x50, "DS", "3")
+    items = [pydicom.Dataset() for _ in range(3)]
+    for i, item in enumerate(items):
+        item.ImagePositionPatient = [0, 0, 7 * i]
+    block.add_new(0x51, "SQ", Sequence(items))
+    grid.save_as(folder / "grid.dcm", enforce_file_format=True)
+    table = cohort.scan(folder, "c").table
+    by_path = table.groupby("path")["position_mm"].apply(list)
+    assert by_path["mosaic.dcm"] == [0, 4.5, 9, 13.5]
+    assert by_path["grid.dcm"] == [0, 7, 14]
+    assert set(table.loc[table["path"] == "grid.dcm", "Rows"]) == {4}
+
+
+# Fuzz -------------------------------------------------------------------------------------------------
+
+FEW = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # shrinking takes minutes; the seed is fixed, so that a failure comes again
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+#: What labels and geometry read, and the words that rules look for, so that fuzzing comes near them.
+READ = (
+    "RepetitionTime", "EchoTime", "InversionTime",
+    "FlipAngle", "EchoTrainLength", "MagneticFieldStrength", "DiffusionBValue", "SiemensBValue", "GEBValue",
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "SequenceName", "ImageType", "SeriesDescription",
+    "ProtocolName", "ContrastBolusAgent", "MRAcquisitionType", "PhotometricInterpretation", "SOPClassUID", "Rows",
+    "InstanceNumber", "SeriesNumber", "PatientID", "PatientName", "StudyInstanceUID", "SOPInstanceUID", "FileName",
+    "Manufacturer", "AcquisitionContrast", "SliceThickness",
+)  # fmt: skip
+WORDS = ("SE", "GR", "IR", "EP", "3D", "FLAIR", "t1", "POST GD", "ax", "RGB", "DERIVED", "MOSAIC", "ep_b1000", "\\", "")
+NUMBERS = st.one_of(
+    st.integers(-(10**30), 10**30), st.floats(), st.sampled_from([0.0, 12.0, 90.0, 500.0, 2200.0, 1e308])
+)
+#: JSON carries headers to the scan, so these are all the kinds of values that there can be.
+VALUES = st.one_of(
+    st.text(max_size=20), st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join), NUMBERS,
+    st.lists(NUMBERS, max_size=7), st.none(), st.lists(NUMBERS, max_size=4).map(lambda v: "\\".join(map(str, v))),
+)  # fmt: skip
+
+
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+#: The reader lets through only geometry of the right count, see `core.dicom`.
+GEOMETRY = {
+    keyword: st.one_of(st.lists(NUMBER, min_size=n, max_size=n), st.sampled_from(usual))
+    for keyword, n, usual in (
+        ("ImageOrientationPatient", 6, ([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [0.0] * 6, [1, 0, 0, 1, 0, 0])),
+        ("ImagePositionPatient", 3, ([0, 0, 5], [1e308] * 3)),
+        ("PixelSpacing", 2, ([1, 1], [1e-300, 1])),
+    )
+}
+HEADERS = st.builds(
+    lambda words, geometry: {**words, **geometry, "kind": "dicom"},
+    st.dictionaries(st.sampled_from(READ), VALUES, max_size=12),
+    st.fixed_dictionaries({}, optional=GEOMETRY),
+)
+
+
+@FEW
+@given(header=HEADERS)
+def test_whatever_a_header_holds_labels_stay_in_the_vocabulary(header):
+    label = label_header(header)
+    assert label["plane"] in (None, *PLANES) and label["sequence"] in (None, *SEQUENCES)
+    assert (label["plane"] is None) == (label["plane_rule"] == "")
+    assert (label["sequence"] is None) == (label["sequence_rule"] == "")
+    assert read_physics(header).possible <= set(SEQUENCES)
+
+
+@settings(FEW, max_examples=8)
+@given(headers=st.lists(HEADERS, min_size=5, max_size=15))
+def test_whatever_headers_hold_a_scan_makes_a_table_of_them(folder, headers):
+    answer = [{**header, "frame": i} for i, header in enumerate(headers)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sandbox, "parse", lambda self, path: answer)
+        made = cohort.scan(folder, "c")
+    assert len(made.table) == len(headers)
+    assert made.table["SOPInstanceUID"].notna().all()
+    made.table.to_parquet(io.BytesIO())
+
+
+@settings(FEW, max_examples=3)
+@given(
+    variants=st.lists(
+        st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12),
+        min_size=20,
+        max_size=40,
+    )
+)
+def test_whatever_bytes_of_a_file_change_it_is_rows_or_refused(folder, sandbox, make_dataset, variants):
+    buffer = io.BytesIO()
+    make_dataset(SOPInstanceUID="1.2.3").save_as(buffer, enforce_file_format=True)
+    for number, flips in enumerate(variants):
+        data = bytearray(buffer.getvalue())
+        for at, value in flips:
+            data[at % len(data)] = value
+        (folder / f"flipped{number}.dcm").write_bytes(data)
+    made = cohort.scan(folder, "c")
+    assert made.n_files == len(list(folder.iterdir()))
+    assert [text for text in made.rejected["reason"] if not is_one_sentence(text)] == []
+    for row in made.table.drop_duplicates("path").itertuples():
+        assert row.plane in PLANES or pd.isna(row.plane)
+        try:
+            assert sandbox.pixels(made.root / row.path, row.frame).ndim == 2
+        except UnreadableFile as error:
+            assert is_one_sentence(str(error))
