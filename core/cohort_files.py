@@ -37,7 +37,7 @@ def write(cohort: Cohort) -> Cohort:
     Raises
     ------
     CohortError
-        For a name that cannot be a folder's, or labels from a log in the table.
+        For a name that cannot be a folder's, labels from a log in the table, or where nothing can be written.
     """
     check_name(cohort.name)
     if "person" in set(cohort.table["plane_rule"]) | set(cohort.table["sequence_rule"]):
@@ -53,6 +53,17 @@ def write(cohort: Cohort) -> Cohort:
         "rejected": len(cohort.rejected),
         "origin": dict(cohort.origin),
     }
+    try:
+        _write_files(cohort, facts)
+    except OSError as error:
+        raise CohortError(
+            f"Cohort {cohort.name!r} cannot be written ({error.strerror}). What was there before stays as it was; "
+            "make room in the workspace and index again."
+        ) from error
+    return read(cohort.name)
+
+
+def _write_files(cohort: Cohort, facts: dict) -> None:
     both = [table[["shown_path", "path"]].drop_duplicates() for table in (cohort.table, cohort.rejected)]
     places = pd.concat(both).assign(root=str(cohort.root))
     private = _private(cohort.name)
@@ -71,7 +82,6 @@ def write(cohort: Cohort) -> Cohort:
             path.touch(mode=0o600, exist_ok=False)
         places.to_parquet(places_, index=False)
         identities.write_text(json.dumps(dict(cohort.identities)), "utf-8")
-    return read(cohort.name)
 
 
 def check_name(name: str, what: str = "cohort") -> None:

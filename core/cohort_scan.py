@@ -14,14 +14,15 @@ import pandas as pd
 
 from core import archives, bids, sources
 from core.cohort_files import read_unlogged
-from core.errors import CohortError, InputError, UnreadableFile
+from core.errors import CohortError, InputError, UnopenedFile, UnreadableFile
 from core.label_log import LOG_NAME
-from core.labels import label_header, seed_name
+from core.labels import label_header, seed_name, unit_normal
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
 from core.sandbox import Sandbox, Sandboxes
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, typed
 from core.splits import patient_split
+from core.stacks import number_stacks
 
 #: Where enhanced files keep what classic ones write under another keyword.
 _ENHANCED = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes", "SequenceName": "PulseSequenceName"}
@@ -99,10 +100,12 @@ def scan(
     if not path.exists():
         raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
     root, searched, refused = archives.opened(path)
+    if sources.spelled(root) != root.as_posix():
+        raise InputError(f"The name of the folder {str(root)!r} is not UTF-8, so that no table can hold it. Rename it.")
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {file.relative_to(root).as_posix(): file for file in sorted(sources.find_files(searched))}
-    stats = {relative: (file.lstat().st_size, file.lstat().st_mtime_ns) for relative, file in found.items()}
+    found = {sources.spelled(file.relative_to(root)): file for file in sorted(sources.find_files(searched))}
+    stats = {relative: _stat(file) for relative, file in found.items()}
     gathered = _Gathered()
     subjects = _subjects(previous, subjects)
     same = stats.keys() - _told_anew(previous, stats, subjects)
@@ -115,7 +118,10 @@ def scan(
     for relative, answer in _parse(fresh, found, workers):
         size, mtime_ns = stats[relative]
         facts = {"path": relative, "file_size": size, "file_mtime_ns": mtime_ns}
-        if isinstance(answer, UnreadableFile):
+        if isinstance(answer, UnopenedFile):
+            # What keeps a file shut leaves its size and time alone; without a time, a re-scan tries again.
+            gathered.rejected.append({**facts, "file_mtime_ns": 0, "reason": str(answer)})
+        elif isinstance(answer, UnreadableFile):
             gathered.rejected.append({**facts, "reason": str(answer)})
         else:
             gathered.add([_row(header, facts, gathered.words, subjects.get(relative)) for header in answer])
@@ -148,6 +154,15 @@ def _told_anew(previous: Cohort | None, stats: dict[str, tuple[int, int]], subje
         if stats.get(path) != before.get(path):
             anew.update(volume.as_posix() for volume in bids.volumes_of(PurePosixPath(path)))
     return anew
+
+
+def _stat(file: Path) -> tuple[int, int]:
+    """Size and time by which a re-scan knows a file again; zeros for one that is gone since it was found."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], gathered: _Gathered) -> set[str]:
@@ -251,12 +266,12 @@ def _geometry(header: dict) -> dict:
     """
     spacing = header.get("PixelSpacing") or [None, None]
     answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
-    orientation, position = header.get("ImageOrientationPatient"), header.get("ImagePositionPatient")
-    if orientation and len(orientation) == 6:
-        answer["orientation"] = "\\".join(f"{value:.6g}" for value in orientation)
+    # An orientation that is none gives no plane, and must give no letters and no order either.
+    if normal := unit_normal(header):
+        answer["orientation"] = "\\".join(f"{value:.6g}" for value in header["ImageOrientationPatient"])
+        position = header.get("ImagePositionPatient")
         if position and len(position) == 3:
-            normal = np.cross(orientation[:3], orientation[3:])
-            normal *= np.sign(normal[np.argmax(np.abs(normal))]) or 1.0
+            normal = np.array(normal) * np.sign(max(normal, key=abs))
             answer["position_mm"] = float(normal @ np.asarray(position, dtype=float))
     return answer
 
@@ -266,15 +281,13 @@ def _as(dtype: str, value: object) -> object:
     if dtype == "str":
         return None if value is None or str(value) == "" else str(value)
     missing = 0 if dtype == "int64" else None
-    if isinstance(value, int):
-        return float(value) if dtype == "float64" else value  # a time in ns does not fit into a float
     try:
-        number = float(str(value).split("\\")[0])
-    except ValueError:
+        number = value if isinstance(value, int) else float(str(value).split("\\")[0])
+        if dtype == "float64":
+            return float(number) if math.isfinite(number) else missing
+        return int(number) if abs(number) < 1 << 63 else missing  # a time in ns does not fit into a float
+    except (ValueError, OverflowError):
         return missing
-    if not math.isfinite(number):
-        return missing
-    return number if dtype == "float64" else int(number)
 
 
 def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort:
@@ -284,7 +297,8 @@ def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort
     shown = shown_paths([*table["path"].unique(), *rejected["path"]], gathered.words)
     rejected["shown_path"] = rejected["path"].map(shown).astype("str")
     table["shown_path"] = table["path"].map(shown).astype("str")
-    table = _number(_part_copies(table))
+    table = _part_copies(table)
+    table[["image_number", "stack", "stack_note"]] = number_stacks(table)
     table["split"] = patient_split(table)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     folder = get_settings().cohorts_dir / name
@@ -301,14 +315,4 @@ def _part_copies(table: pd.DataFrame) -> pd.DataFrame:
         conflict = table.loc[copies, "conflict"]
         table.loc[copies, "SOPInstanceUID"] = mark
         table.loc[copies, "conflict"] = [f"{text}; {note}" if text else note for text in conflict]
-    return table
-
-
-def _number(table: pd.DataFrame) -> pd.DataFrame:
-    """Count the slices of each series by geometry; without it, by InstanceNumber, frame and path."""
-    # A localizer's series holds three planes; a run holds each position many times.
-    order = table.assign(rounded=table["position_mm"].round(2)).sort_values(
-        ["SeriesInstanceUID", "plane", "rounded", "InstanceNumber", "frame", "path"], kind="stable"
-    )
-    table["image_number"] = (order.groupby("SeriesInstanceUID").cumcount() + 1).reindex(table.index).astype("int64")
     return table

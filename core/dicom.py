@@ -5,8 +5,10 @@ one header and one array a slice.
 """
 
 import functools
+import io
 import math
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.encaps import parse_fragments
+from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.uid import UID
 
@@ -60,6 +62,8 @@ _GEOMETRY = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpac
 #: Words of the functional groups that go by another name in a classic header.
 _CLASSIC_NAMES = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime"}
 _BITS = {"PixelData": "BitsAllocated", "FloatPixelData": 32, "DoubleFloatPixelData": 64}
+#: Markers before the size of a JPEG or JPEG-LS picture.
+_START_OF_FRAME = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BINARY = ("OB", "OW", "OF", "OD", "OL", "OV")
 #: A run of 1,500 volumes with 60 slices has fewer.
 _MAX_FRAMES = 100_000
@@ -208,7 +212,7 @@ def _check_deflated(path: Path, start: bytes) -> None:
         raise UnreadableFile("It is deflated, and does not say where its deflated part begins.")
     limit = min(max(_MAX_INFLATED, path.stat().st_size * _MAX_INFLATION), get_settings().max_upload_mb << 20)
     inflate, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as file:
+    with path.open("rb") as file, _one_sentence("Its deflated part is damaged or begins elsewhere than it says"):
         file.seek(144 + int.from_bytes(start[140:144], "little"))
         while block := file.read(1 << 16):
             while block:
@@ -216,10 +220,30 @@ def _check_deflated(path: Path, start: bytes) -> None:
                 block = inflate.unconsumed_tail
                 if inflated > limit:
                     raise UnreadableFile(f"It inflates to more than {limit >> 20} MB, as no picture does.")
+    if not inflate.eof:
+        raise UnreadableFile("It is cut short: its deflated part has no end.")
+
+
+def _count(dataset: pydicom.Dataset, keyword: str, default: int) -> int:
+    """One count of the header; `default` where it is absent, empty or 0."""
+    try:
+        value = dataset.get(keyword)
+    except (ValueError, TypeError):
+        value = "no number"
+    if value is None or value == "":
+        return default
+    if not isinstance(value, int) or value < 0:
+        raise UnreadableFile(f"Its {keyword} is no count.")
+    return int(value) or default
 
 
 def _frames(dataset: pydicom.Dataset) -> int:
-    return max(1, int(dataset.get("NumberOfFrames") or 1))
+    return _count(dataset, "NumberOfFrames", 1)
+
+
+def _named(uid: UID) -> str:
+    """Name a UID, or give the number that it is; what is neither could be anything, and is not quoted."""
+    return uid.name if uid.name != uid else str(uid) if uid.is_valid else "no valid UID"
 
 
 def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
@@ -235,11 +259,11 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         if not sop_class:
             raise UnreadableFile("It is not a DICOM image: it has neither an object class nor pixels.")
         if "Image Storage" in sop_class.name:
-            raise UnreadableFile(f"It is cut short or was stored without pixels ({sop_class.name}).")
-        raise UnreadableFile(f"It holds no pixels ({sop_class.name}).")
-    rows, columns = dataset.get("Rows"), dataset.get("Columns")
+            raise UnreadableFile(f"It is cut short or was stored without pixels ({_named(sop_class)}).")
+        raise UnreadableFile(f"It holds no pixels ({_named(sop_class)}).")
+    rows, columns = _count(dataset, "Rows", 0), _count(dataset, "Columns", 0)
     if not rows or not columns:
-        raise UnreadableFile("It has pixel data but neither rows nor columns.")
+        raise UnreadableFile(f"It holds pixel data, but its rows and columns are {rows} × {columns}.")
     settings = get_settings()
     if rows * columns > settings.max_slice_pixels:
         raise UnreadableFile(
@@ -247,8 +271,8 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         )
     frames = _frames(dataset)
     bits = _BITS[keyword]
-    bits = int(dataset.get(bits) or 16) if isinstance(bits, str) else bits
-    needed = math.ceil(rows * columns * frames * int(dataset.get("SamplesPerPixel") or 1) * bits / 8)
+    bits = _count(dataset, bits, 16) if isinstance(bits, str) else bits
+    needed = math.ceil(rows * columns * frames * _count(dataset, "SamplesPerPixel", 1) * bits / 8)
     if frames > _MAX_FRAMES or needed > settings.max_upload_mb << 20:
         raise UnreadableFile(
             f"It holds {frames} slices, {needed >> 20} MB decoded; at most {_MAX_FRAMES} and "
@@ -256,7 +280,7 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         )
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or syntax not in pydicom.uid.AllTransferSyntaxes:
-        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax ({_named(syntax)}).")
     if syntax.is_encapsulated:
         _check_encapsulated(dataset, keyword, syntax, frames)
         return
@@ -270,6 +294,14 @@ def _check_pixels(dataset: pydicom.Dataset, path: Path) -> None:
         have = len(element.value)
     if have < needed:
         raise UnreadableFile(f"It is cut short: its pixels need {needed} bytes and {max(have, 0)} are there.")
+    held = have * frames // needed
+    # Up to a frame more is padding.
+    if held > frames and have - needed > 1:
+        raise _more_slices(held, frames)
+
+
+def _more_slices(held: int, frames: int) -> UnreadableFile:
+    return UnreadableFile(f"It holds the pixels of {held} slices and says that it has {frames}; which is right?")
 
 
 def _check_encapsulated(dataset: pydicom.Dataset, keyword: str, syntax: UID, frames: int) -> None:
@@ -278,14 +310,38 @@ def _check_encapsulated(dataset: pydicom.Dataset, keyword: str, syntax: UID, fra
     except NotImplementedError:
         decodable = False
     if not decodable:
-        raise UnreadableFile(f"Nothing here decodes its transfer syntax {syntax.name} ({syntax}).")
+        raise UnreadableFile(f"Nothing here decodes its transfer syntax ({_named(syntax)}).")
+    buffer = io.BytesIO(dataset[keyword].value)
     try:
         # The first item is the table of offsets; each frame has one or more of its own after it.
-        fragments = parse_fragments(dataset[keyword].value)[0] - 1
-    except (ValueError, TypeError, EOFError):
-        fragments = 0
+        offsets = parse_basic_offsets(buffer)
+        fragments, first = parse_fragments(buffer)
+    except (ValueError, TypeError, EOFError, struct.error):
+        offsets, fragments, first = [], 0, []
     if fragments < frames:
-        raise UnreadableFile(f"It is cut short: of {frames} compressed slices {max(fragments, 0)} are there.")
+        raise UnreadableFile(f"It is cut short: of {frames} compressed slices {fragments} are there.")
+    held = fragments if syntax == pydicom.uid.RLELossless else len(offsets)
+    if held > frames:
+        raise _more_slices(held, frames)
+    coded = _coded_size(buffer.getvalue()[first[0] + 8 : first[0] + (1 << 16)])
+    if coded and coded != (dataset.Rows, dataset.Columns):
+        raise UnreadableFile(
+            f"Its compressed pixels are {coded[0]} × {coded[1]}; its header says {dataset.Rows} × {dataset.Columns}."
+        )
+
+
+def _coded_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns by the header of a JPEG, JPEG-LS or JPEG 2000 picture itself; None where it does not tell."""
+    if frame.startswith(b"\xff\x4f\xff\x51") and len(frame) >= 24:  # ISO/IEC 15444-1, A.5.1
+        right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
+        return bottom - top, right - left
+    at = 2
+    while frame.startswith(b"\xff\xd8") and at + 9 <= len(frame) and frame[at] == 0xFF:
+        if frame[at + 1] in _START_OF_FRAME:  # ISO/IEC 10918-1, B.2.2
+            rows, columns = struct.unpack_from(">HH", frame, at + 5)
+            return (rows, columns) if rows else None  # told after the first scan instead
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])
+    return None
 
 
 def _rescaled(pixels: np.ndarray, dataset: pydicom.Dataset, frame: int) -> np.ndarray:

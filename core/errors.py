@@ -5,6 +5,7 @@
     CoreError
     ├── InputError            a path, an argument or an option that cannot be used
     │   └── UnreadableFile    one file that cannot become slices; carries the reason
+    │       └── UnopenedFile  it could not even be opened: another time it may
     ├── CohortError           a slice table that is missing, stale or inconsistent
     ├── ConfigError           a run configuration that cannot work
     ├── WeightsUnavailable    pretrained weights that could not be had
@@ -29,6 +30,10 @@ class InputError(CoreError):
 
 class UnreadableFile(InputError):
     """One file that cannot become slices; ``str(error)`` is the reason, without the path."""
+
+
+class UnopenedFile(UnreadableFile):
+    """One file that could not be opened: nothing is known of what it holds, and another time it may be readable."""
 
 
 class CohortError(CoreError):

@@ -32,6 +32,7 @@ from core.vocabulary import PLANES
 __all__ = [
     "KEYWORDS", "OBLIQUE_DEG", "RULES", "Decision", "label_header", "plane_from_header", "seed_name",
     "sequence_from_header", "sequence_from_physics", "sequence_from_text", "tcga_barcode",
+    "unit_normal",
 ]  # fmt: skip
 
 #: Every attribute that decides the sequence: slices that agree in these have one label.
@@ -122,7 +123,7 @@ def plane_from_header(header: Header) -> tuple[Decision, float]:
 
 def _nearest(header: Header) -> tuple[str, float] | None:
     """Give the plane nearest the geometry and the angle to it in degrees."""
-    if (normal := _normal(header)) is None:
+    if (normal := unit_normal(header)) is None:
         return None
     largest = max(range(3), key=lambda axis: abs(normal[axis]))
     return ("sagittal", "coronal", "axial")[largest], math.degrees(math.acos(min(1.0, abs(normal[largest]))))
@@ -137,8 +138,8 @@ def _orientation(header: Header) -> list[float]:
         return []
 
 
-def _normal(header: Header) -> tuple[float, float, float] | None:
-    """Give the unit normal, or None unless the six numbers are two perpendicular unit vectors (within 5 %)."""
+def unit_normal(header: Header) -> tuple[float, float, float] | None:
+    """Give the slice's unit normal, or None unless its orientation is two perpendicular unit vectors (within 5 %)."""
     numbers = _orientation(header)
     if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
         return None

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from core.child import Child, serve
-from core.errors import ChildDied, ChildError, ChildTimeout, UnreadableFile
+from core.errors import ChildDied, ChildError, ChildTimeout, UnopenedFile, UnreadableFile
 from core.settings import get_settings
 
 _T, _R = TypeVar("_T"), TypeVar("_R")
@@ -139,6 +139,8 @@ class Sandbox:
         except ChildError as error:
             if getattr(error, "kind", "") == "MemoryError":
                 raise UnreadableFile("Reading it takes more memory than is allowed.") from None
+            if getattr(error, "kind", "") == "UnopenedFile":
+                raise UnopenedFile(str(error)) from None
             raise UnreadableFile(str(error)) from None
 
 

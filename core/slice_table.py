@@ -13,7 +13,7 @@ import pandas as pd
 from core.errors import InputError
 
 #: Raised whenever a column changes its meaning; a cohort of another version is indexed again.
-SCHEMA = 1
+SCHEMA = 2
 
 _TEXT, _WHOLE, _COUNT, _REAL = "str", "Int64", "int64", "float64"
 
@@ -33,6 +33,8 @@ COLUMNS: dict[str, str] = {
     "MagneticFieldStrength": _REAL,  # tesla
     "InstanceNumber": _WHOLE,
     "image_number": _COUNT,  # from 1, along the normal: towards head, back or left
+    "stack": _COUNT,  # from 1 within its series; a stack holds a position once, see `core.stacks`
+    "stack_note": _TEXT,  # what sets the stack apart within its series, and how many slices it lacks
     "Rows": _COUNT,
     "Columns": _COUNT,
     "pixel_spacing_row_mm": _REAL,
@@ -65,7 +67,7 @@ COLUMNS: dict[str, str] = {
 }
 
 #: Text columns that are empty rather than missing.
-NEVER_MISSING = ("plane_rule", "sequence_rule", "sequence_evidence", "conflict")
+NEVER_MISSING = ("stack_note", "plane_rule", "sequence_rule", "sequence_evidence", "conflict")
 
 REJECTED_COLUMNS = {"path": _TEXT, "shown_path": _TEXT, "reason": _TEXT, "file_size": _COUNT, "file_mtime_ns": _COUNT}
 

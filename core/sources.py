@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO
 
 import nibabel
@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
 from core import bids, dicom
-from core.errors import InputError, UnreadableFile
+from core.errors import InputError, UnopenedFile, UnreadableFile
 from core.settings import get_settings
 
 Header = dict[str, Any]
@@ -43,8 +43,9 @@ def find_files(path: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted; every regular file, readable or not, so that each can be accounted for. Hidden folders are not
-        searched, and links that lead out of the folder are left alone: they are not what was offered.
+        Sorted; every regular file, readable or not, so that each can be accounted for; with them folders that
+        cannot be searched, and links to nothing. Hidden folders are not searched, and links that lead out of the
+        folder are left alone: they are not what was offered.
 
     Raises
     ------
@@ -57,15 +58,27 @@ def find_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise InputError("There is neither a file nor a folder of that name. Check the spelling.")
     real, found = path.resolve(), []
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=lambda error: found.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(folder, name)
-            if file.is_symlink() and not file.resolve().is_relative_to(real):
+            # Unlike `Path.resolve`, `os.path.realpath` makes do with links in a circle.
+            if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(real):
                 continue
-            if file.is_file():
+            if file.is_file() or not file.exists():
                 found.append(file)
     return sorted(found)
+
+
+def spelled(path: PurePath) -> str:
+    """Give a path as text with forward slashes; bytes that are no UTF-8, as old archives leave them, as numbers.
+
+    Examples
+    --------
+    >>> spelled(PurePath(os.fsdecode(b"caf\\xe9/1.dcm")))
+    'caf\\\\xe9/1.dcm'
+    """
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -183,7 +196,8 @@ def _members(archive: Path) -> Iterator[tuple[str, Callable[[], BinaryIO], str]]
                 problem = "It is encrypted." if info.flag_bits & 1 else problem
                 yield info.filename, functools.partial(pack.open, info), problem
     elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as pack:
+        # A name that is no UTF-8 would otherwise come out as text that nothing can show or store.
+        with tarfile.open(archive, errors="replace") as pack:
             for info in pack:
                 if info.isdir():
                     continue
@@ -226,15 +240,20 @@ def _kind(path: Path) -> str:
     """Tell a file's kind by what it begins with, NIfTI by its name."""
     if path.name.startswith("."):
         raise UnreadableFile("It is a hidden file.")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return "nifti"
     if path.name.upper() == "DICOMDIR":
         raise UnreadableFile("It is a DICOMDIR, an index of other files.")
+    if spelled(path) != path.as_posix():
+        raise UnreadableFile("Its name, or that of its folder, is not UTF-8, so that no table can hold it; rename it.")
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise UnreadableFile(f"It cannot be opened ({error.strerror}).") from error
+        link = "is a link and " if path.is_symlink() else ""
+        raise UnopenedFile(f"It {link}cannot be opened ({error.strerror}).") from error
+    if not start:
+        raise UnreadableFile("The file is empty.")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return "nifti"
     if path.name.lower().endswith(".json") and any(volume.exists() for volume in bids.volumes_of(path)):
         raise UnreadableFile("It is the sidecar of a NIfTI volume, and is read with it.")
     if start.startswith(_ARCHIVE_STARTS):
@@ -279,9 +298,6 @@ def _picture_pixels(path: Path) -> np.ndarray:
 
 
 def _open_nifti(path: Path) -> nibabel.spatialimages.SpatialImage:
-    with path.open("rb") as file:
-        if not file.read(1):
-            raise UnreadableFile("The file is empty.")
     try:
         image = nibabel.load(path)
         shape, affine = image.shape, image.affine

@@ -386,7 +386,7 @@ def test_a_transfer_syntax_that_nothing_decodes_is_named(make_dataset, tmp_path)
 def test_size_bombs_are_refused_before_they_are_decoded(make_slice):
     assert "65000 × 65000" in reason(make_slice(Rows=65000, Columns=65000))
     assert "2000000000 slices" in reason(make_slice(NumberOfFrames=2_000_000_000))
-    assert "neither rows nor columns" in reason(make_slice(Rows=None, Columns=None))
+    assert "0 × 0" in reason(make_slice(Rows=None, Columns=None))
 
 
 def test_a_deflated_bomb_is_refused_before_it_inflates(make_slice, monkeypatch):
