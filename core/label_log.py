@@ -1,7 +1,10 @@
-"""What people changed: one JSON line a change, appended, never rewritten; undoing is one more line."""
+"""What people said of slices: one JSON line an answer, appended, never rewritten; undoing is one more line."""
 
+import fcntl
 import json
+import os
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -11,23 +14,33 @@ from core.slice_table import Cohort
 from core.vocabulary import PLANES, SEQUENCES
 
 LOG_NAME = "label_log.jsonl"
-_WORDS = {"plane": PLANES, "sequence": SEQUENCES}
+#: What a person can say, by head.
+WORDS = {"plane": PLANES, "sequence": SEQUENCES}
+#: Columns of `label_table`.
+LABEL_COLUMNS = ("path", "SeriesInstanceUID", "SOPInstanceUID", "frame", "plane", "sequence", "by", "at")
 
 
 def append_label(
-    cohort: Cohort, key: str, column: str, old: str | None, new: str | None, by: str, at: str | None = None
+    cohort: Cohort,
+    key: str | Sequence[str],
+    column: str,
+    old: str | None,
+    new: str | None,
+    by: str,
+    at: str | None = None,
 ) -> str:
-    """Write down that a person gave a slice a label.
+    """Write down that a person gave slices a label.
 
     Parameters
     ----------
     cohort : Cohort
         Written already.
-    key : str
-        From `core.cohort.slice_key`, or a SeriesInstanceUID for all slices of a series.
+    key : str or sequence of str
+        From `core.cohort.slice_key`, or a SeriesInstanceUID for all slices of a series. Several of them are one
+        answer, undone together.
     column : {"plane", "sequence"}
     old, new : str or None
-        Words of the vocabulary; None for no label.
+        Words of the vocabulary; None for no label. `old` is what the person saw before.
     by : str
         Who or what did it.
     at : str, optional
@@ -41,14 +54,15 @@ def append_label(
     Raises
     ------
     CohortError
-        For a column or word that does not exist.
+        For a column or word that does not exist, or when the line cannot be written.
 
     Notes
     -----
     A line is ``{"id", "key", "column", "old", "new", "by", "at"}``; an undoing line ``{"id", "undo", "by", "at"}``.
     """
-    if column not in _WORDS or new not in (*_WORDS[column], None):
+    if column not in WORDS or new not in (*WORDS[column], None):
         raise CohortError(f"A label is a plane or a sequence of the vocabulary; received {new!r} for {column!r}.")
+    key = key if isinstance(key, str) else list(key)
     return _append(cohort, {"key": key, "column": column, "old": old, "new": new}, by, at)
 
 
@@ -58,7 +72,7 @@ def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> 
     Raises
     ------
     CohortError
-        When the log has no such line.
+        When the log has no such line, or the new one cannot be written.
     """
     if line_id not in {line["id"] for line in read_log(cohort)}:
         raise CohortError(f"The label log of cohort {cohort.name!r} has no line {line_id!r}.")
@@ -67,10 +81,34 @@ def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> 
 
 def _append(cohort: Cohort, line: dict, by: str, at: str | None) -> str:
     line = {"id": secrets.token_hex(6), **line, "by": by, "at": at or datetime.now(UTC).isoformat(timespec="seconds")}
-    # One write of one line, so that two people who append at once do not mix their lines.
-    with (cohort.folder / LOG_NAME).open("ab", buffering=0) as file:
-        file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+    text = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    try:
+        with (cohort.folder / LOG_NAME).open("a+b", buffering=0) as file:
+            # One at a time, so that the lines of people who append at once do not mix. The lock ends with the file.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            whole = _end_of_last_line(file)
+            file.truncate(whole)
+            if file.write(text) != len(text):
+                file.truncate(whole)
+                raise OSError(None, "the disk is full")
+    except OSError as error:
+        raise CohortError(
+            f"The answer was not kept: {LOG_NAME} of cohort {cohort.name!r} cannot be written ({error.strerror}). "
+            "Make room or ask for the right to write, then answer again."
+        ) from None
     return line["id"]
+
+
+def _end_of_last_line(file) -> int:
+    """Where the next line belongs: what a killed writer left of a last line is no line."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        file.seek(start)
+        if (at := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + at + 1
+        end = start
+    return 0
 
 
 def read_log(cohort: Cohort) -> list[dict]:
@@ -84,18 +122,91 @@ def read_log(cohort: Cohort) -> list[dict]:
     path = cohort.folder / LOG_NAME
     if not path.exists():
         return []
-    *whole, _ = path.read_text("utf-8").split("\n")
+    *whole, _ = path.read_bytes().split(b"\n")
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
             lines.append(json.loads(text))
-        except json.JSONDecodeError:
+        except ValueError:
             raise CohortError(f"Line {number} of {LOG_NAME} in cohort {cohort.name!r} is no JSON. Mend it.") from None
     return lines
 
 
+def undone_by(log: list[dict]) -> dict[str, str]:
+    """Tell which lines are taken back, and by which line.
+
+    Examples
+    --------
+    >>> undone_by([{"id": "a", "key": "1"}, {"id": "b", "undo": "a"}])
+    {'a': 'b'}
+    >>> undone_by([{"id": "a", "key": "1"}, {"id": "b", "undo": "a"}, {"id": "c", "undo": "b"}])
+    {'b': 'c'}
+    """
+    undone: dict[str, str] = {}
+    for line in reversed(log):
+        # A line that is itself undone undoes nothing.
+        if "undo" in line and line["id"] not in undone:
+            undone[line["undo"]] = line["id"]
+    return undone
+
+
+def standing(log: list[dict]) -> list[dict]:
+    """Give the labels that nobody took back, oldest first."""
+    undone = undone_by(log)
+    return [line for line in log if "key" in line and line["id"] not in undone]
+
+
+def history(log: list[dict], by: str) -> tuple[list[dict], list[dict]]:
+    """Give what a person can undo and redo, as an editor would.
+
+    Parameters
+    ----------
+    log : list of dict
+        From `read_log`.
+    by : str
+        Whose answers; those of others are not touched.
+
+    Returns
+    -------
+    done : list of dict
+        Standing labels of this person; the last is undone first.
+    taken_back : list of dict
+        Labels that were undone since this person's last new one; the last is redone first.
+
+    Examples
+    --------
+    >>> log = [{"id": "a", "key": "1", "by": "Ada"}, {"id": "b", "undo": "a", "by": "Ada"}]
+    >>> [[line["id"] for line in part] for part in history(log, "Ada")]
+    [[], ['a']]
+    """
+    by_id = {line["id"]: line for line in log}
+    done: list[dict] = []
+    taken_back: list[dict] = []
+    for line in log:
+        if "key" in line:
+            if line["by"] == by:
+                done.append(line)
+                taken_back.clear()
+            continue
+        label = line
+        while "undo" in label:
+            label = by_id[label["undo"]]
+        # A line that undoes an undo brings the label back: each moves it to the other side.
+        for here, there in ((done, taken_back), (taken_back, done)):
+            if label in here:
+                here.remove(label)
+                there.append(label)
+                break
+    return done, taken_back
+
+
+def keys_of(line: dict) -> list[str]:
+    """Give the slices and series that a line labels."""
+    return [line["key"]] if isinstance(line["key"], str) else line["key"]
+
+
 def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
-    """Give a table the labels that people gave its slices.
+    """Give a table the labels that people gave its slices; of several the newest counts.
 
     Parameters
     ----------
@@ -109,25 +220,54 @@ def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
     DataFrame
         A new table; a changed label's rule is ``person`` and its evidence says who and when.
     """
-    undone: set[str] = set()
-    for line in reversed(log):
-        # A line that is itself undone undoes nothing.
-        if "undo" in line and line["id"] not in undone:
-            undone.add(line["undo"])
-    standing = [line for line in log if "key" in line and line["id"] not in undone]
-    if not standing:
+    lines = standing(log)
+    if not lines:
         return table
     table = table.copy()
-    keys = table["SOPInstanceUID"] + ":" + table["frame"].astype("str")
-    # The log is short and the table long: look its lines up in one index each.
-    by_slice = pd.Series(table.index, index=keys)
-    by_series = table.groupby("SeriesInstanceUID").groups
-    for line in standing:
-        rows = by_series.get(line["key"], [])
-        if not len(rows) and line["key"] in by_slice.index:
-            rows = [by_slice[line["key"]]]
+    rows_of = _rows_by_key(table, lines)
+    for line in lines:
+        rows = [row for key in keys_of(line) for row in rows_of.get(key, ())]
         table.loc[rows, line["column"]] = line["new"]
         table.loc[rows, f"{line['column']}_rule"] = "person"
         if line["column"] == "sequence":
             table.loc[rows, "sequence_evidence"] = f"{line['by']}, {line['at']}"
     return table
+
+
+def label_table(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
+    """List what people said, a row a slice, as a table that labels the same slices elsewhere.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Slice table.
+    log : list of dict
+        From `read_log`.
+
+    Returns
+    -------
+    DataFrame
+        `LABEL_COLUMNS`. ``path`` is the shown one. A head that nobody labelled is missing; ``by`` and ``at`` are
+        those of the newest answer.
+    """
+    lines = standing(log)
+    rows_of = _rows_by_key(table, lines)
+    said: dict = {}
+    for line in lines:
+        for row in (row for key in keys_of(line) for row in rows_of.get(key, ())):
+            said[row] = said.get(row, {}) | {line["column"]: line["new"], "by": line["by"], "at": line["at"]}
+    answers = pd.DataFrame(list(said.values()), index=list(said), columns=["plane", "sequence", "by", "at"])
+    facts = table.loc[table.index.isin(answers.index), ["shown_path", "SeriesInstanceUID", "SOPInstanceUID", "frame"]]
+    return facts.rename(columns={"shown_path": "path"}).join(answers).reset_index(drop=True)[list(LABEL_COLUMNS)]
+
+
+def _rows_by_key(table: pd.DataFrame, lines: list[dict]) -> dict[str, list]:
+    """Find the rows that lines name; the log is short and the table long, so only these are looked at."""
+    keys = {key for line in lines for key in keys_of(line)}
+    instances = {key.rpartition(":")[0] for key in keys}
+    of_series = table.loc[table["SeriesInstanceUID"].isin(keys), "SeriesInstanceUID"]
+    of_slices = table.loc[table["SOPInstanceUID"].isin(instances), ["SOPInstanceUID", "frame"]]
+    rows: dict[str, list] = {key: list(found) for key, found in of_series.groupby(of_series).groups.items()}
+    for row, uid, frame in of_slices.itertuples():
+        rows.setdefault(f"{uid}:{frame}", []).append(row)
+    return rows
