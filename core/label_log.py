@@ -16,8 +16,6 @@ from core.vocabulary import PLANES, SEQUENCES
 LOG_NAME = "label_log.jsonl"
 #: What a person can say, by head.
 WORDS = {"plane": PLANES, "sequence": SEQUENCES}
-#: Columns of `label_table`.
-LABEL_COLUMNS = ("path", "SeriesInstanceUID", "SOPInstanceUID", "frame", "plane", "sequence", "by", "at")
 
 
 def append_label(
@@ -224,7 +222,7 @@ def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
     if not lines:
         return table
     table = table.copy()
-    rows_of = _rows_by_key(table, lines)
+    rows_of = rows_by_key(table, lines)
     for line in lines:
         rows = [row for key in keys_of(line) for row in rows_of.get(key, ())]
         table.loc[rows, line["column"]] = line["new"]
@@ -234,35 +232,9 @@ def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
     return table
 
 
-def label_table(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
-    """List what people said, a row a slice, as a table that labels the same slices elsewhere.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Slice table.
-    log : list of dict
-        From `read_log`.
-
-    Returns
-    -------
-    DataFrame
-        `LABEL_COLUMNS`. ``path`` is the shown one. A head that nobody labelled is missing; ``by`` and ``at`` are
-        those of the newest answer.
-    """
-    lines = standing(log)
-    rows_of = _rows_by_key(table, lines)
-    said: dict = {}
-    for line in lines:
-        for row in (row for key in keys_of(line) for row in rows_of.get(key, ())):
-            said[row] = said.get(row, {}) | {line["column"]: line["new"], "by": line["by"], "at": line["at"]}
-    answers = pd.DataFrame(list(said.values()), index=list(said), columns=["plane", "sequence", "by", "at"])
-    facts = table.loc[table.index.isin(answers.index), ["shown_path", "SeriesInstanceUID", "SOPInstanceUID", "frame"]]
-    return facts.rename(columns={"shown_path": "path"}).join(answers).reset_index(drop=True)[list(LABEL_COLUMNS)]
-
-
-def _rows_by_key(table: pd.DataFrame, lines: list[dict]) -> dict[str, list]:
-    """Find the rows that lines name; the log is short and the table long, so only these are looked at."""
+def rows_by_key(table: pd.DataFrame, lines: list[dict]) -> dict[str, list]:
+    """Find the rows of a slice table that lines name, by key."""
+    # The log is short and the table long, so only what is named is looked at.
     keys = {key for line in lines for key in keys_of(line)}
     instances = {key.rpartition(":")[0] for key in keys}
     of_series = table.loc[table["SeriesInstanceUID"].isin(keys), "SeriesInstanceUID"]
