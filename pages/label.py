@@ -22,8 +22,8 @@ widgets.header(
 )
 
 
-def controls(name: str) -> tuple[pd.DataFrame, Desk]:
-    """Draw who labels what; return the whole queue, and the desk with what the filter leaves of it."""
+def controls(name: str) -> tuple[str, pd.DataFrame, Desk]:
+    """Draw who labels what; return the view, the whole queue, and the desk with what the filter leaves of it."""
     made = cached.headers(name)
     queues, wrongs, who, how = st.columns([1.3, 2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
     chosen = queues.selectbox(
@@ -46,10 +46,15 @@ def controls(name: str) -> tuple[pd.DataFrame, Desk]:
         help="Hides what header and model say until you have answered, and then tells whether they agree with you.",
     )  # fmt: skip
     answers = asking.answers_of(made, st.session_state[state.RUN])
-    asking.box(made, answers)
     queue = cached.queue(name, None if chosen == LOOK else chosen, answers)
     wanted = [wrong for wrong, words in WRONG_NAMES.items() if words in keep] or (WRONG if chosen == LOOK else None)
-    return queue, desk.set_up(made, queue[queue["wrong"].isin(wanted)] if wanted else queue, by, blind)
+    views, asks = st.columns([1, 1.6], vertical_alignment="center")
+    view = views.segmented_control(
+        "View", VIEWS, default="Label", key=state.VIEW, bind="query-params", label_visibility="collapsed", required=True
+    )
+    with asks:
+        asking.box(made, answers)
+    return view, queue, desk.set_up(made, queue[queue["wrong"].isin(wanted)] if wanted else queue, by, blind)
 
 
 def together(chosen: list[str]) -> None:
@@ -82,7 +87,7 @@ def rows(at: Desk) -> None:
             f"Label these {len(chosen)} together", disabled=not chosen, icon=":material/label:", type="primary",
             on_click=together, args=(chosen,),
         )  # fmt: skip
-        called = st.text_input("Name of a new queue", placeholder="class-of-may", width=240)
+        called = st.text_input("Name of a new queue", key="new_queue", placeholder="class-of-may", width=240)
         n = len(chosen) or len(table)
         if st.button(f"Keep these {n:,} as a queue", disabled=not called, icon=":material/playlist_add:"):
             label_queue.write_queue(at.made, called.strip(), chosen or list(table.index))
@@ -109,11 +114,7 @@ try:
     if name is None:
         widgets.empty("No cohort yet", "Index a folder on *Browse*, or run `python -m core demo`.")
     else:
-        whole, at = controls(name)
-        view = st.segmented_control(
-            "View", VIEWS, default="Label", key=state.VIEW, bind="query-params", label_visibility="collapsed",
-            required=True,
-        )  # fmt: skip
+        view, whole, at = controls(name)
         if view == "Log":
             label_people.log(at)
         elif view == "Agreement":

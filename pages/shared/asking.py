@@ -30,10 +30,10 @@ def box(made: Cohort, answers: Answers | None) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             said = f"{status['message']} " if status.get("message") else ""
             st.caption(
-                f"{said}The queue knows headers alone: model **{answers.model}** was not asked about this cohort.",
+                f"{said}The queue knows headers alone; model **{answers.model}** was not asked.",
                 width="content",
             )
-            if st.button(f"Ask it about {len(made.table):,} slices", icon=":material/quiz:", type="tertiary"):
+            if st.button(f"Ask about {len(made.table):,} slices", icon=":material/quiz:", type="tertiary"):
                 model_answers.start(made, answers.model)
                 st.rerun()
 

@@ -44,9 +44,9 @@ def _headers_key(name: str) -> tuple:
 
 
 def _log_key(name: str) -> tuple:
-    """A log only grows, so its length tells its state."""
+    """Two lines of one moment have one change time, so the length counts too."""
     path = get_settings().cohorts_dir / name / cohort.LOG_NAME
-    return str(path), path.stat().st_size if path.exists() else 0
+    return str(path), *_stamp(path), path.stat().st_size if path.exists() else 0
 
 
 def _cohort_key(name: str) -> tuple:

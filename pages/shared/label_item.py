@@ -38,6 +38,8 @@ def one_item(at: Desk) -> None:
     with words:
         said(at, item, hidden)
         keys(at, item, hidden)
+        if not hidden:
+            why(at.queue.loc[item])
 
 
 @st.fragment
@@ -54,7 +56,7 @@ def draw(at: Desk, item: str, hidden: bool) -> None:
         return
     name = "" if hidden else f"{widgets.show(row['plane'])} · {widgets.show(row['sequence'])}"
     slice_viewer(
-        packed, window, key="label-viewer", index=part.index.get_loc(key), letters=letters_of(row), height_px=440,
+        packed, window, key="label-viewer", index=part.index.get_loc(key), letters=letters_of(row), height_px=420,
         panels=(("image", name),), first=start, total=len(series),
         on_step=lambda index: state.put(**{state.SLICE: part.index[index]}),
     )  # fmt: skip
@@ -75,11 +77,6 @@ def said(at: Desk, item: str, hidden: bool) -> None:
         + ("<th>model</th><th></th></tr>" if model else "<th></th></tr>")
         + "".join(label_row(head, row, mine[head], model) for head in HEADS)
         + "</table>"
-        + "".join(
-            f'<p class="why"><b>{head.capitalize()}</b>: {widgets.escape(widgets.rule(row[f"{head}_rule"]))}. '
-            f'<span style="opacity:.7">{widgets.escape(evidence(head, row))}</span></p>'
-            for head in HEADS
-        )
     )
     if sentence := in_words(row):
         st.warning(sentence, icon=":material/warning:")
@@ -100,11 +97,16 @@ def label_row(head: str, row: pd.Series, mine: str | None, model: bool) -> str:
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in (*cells, verdict))}</tr>"
 
 
-def evidence(head: str, row: pd.Series) -> str:
-    """Return what a header's rule has read."""
-    if head == "sequence":
-        return row["sequence_evidence"]
-    return f"Tilted by {row['tilt_deg']:.0f}°." if row["tilt_deg"] == row["tilt_deg"] else ""
+def why(row: pd.Series) -> None:
+    """Say which rule gave each of the header's words, and from what."""
+    tilt = f"Tilted by {row['tilt_deg']:.0f}°." if row["tilt_deg"] == row["tilt_deg"] else ""
+    st.html(
+        "".join(
+            f'<p class="why"><b>{head.capitalize()}</b>: {widgets.escape(widgets.rule(row[f"{head}_rule"]))}. '
+            f'<span style="opacity:.7">{widgets.escape(evidence)}</span></p>'
+            for head, evidence in (("plane", tilt), ("sequence", row["sequence_evidence"]))
+        )
+    )
 
 
 def in_words(row: pd.Series) -> str:
@@ -124,15 +126,18 @@ def keys(at: Desk, item: str, hidden: bool) -> None:
     """Draw what an answer is of, and the keys."""
     series, chosen = desk.is_series(at, item), desk.selected(at)
     scopes = {
-        "item": f"The series ({at.queue.at[item, 'n']})" if series else "This slice",
-        "other": "Only the slice that is shown" if series else "Its whole series",
-        "selection": f"The selection ({len(chosen)})",
+        "item": f"Label the series ({at.queue.at[item, 'n']})" if series else "Label this slice",
+        "other": "only the slice shown" if series else "its whole series",
+        "selection": f"the selection ({len(chosen)})",
     }
     if not chosen:
         del scopes["selection"]
     if st.session_state.get(desk.SCOPE) not in scopes:
         st.session_state[desk.SCOPE] = "item"
-    st.segmented_control("An answer labels", list(scopes), format_func=scopes.get, key=desk.SCOPE, required=True)
+    st.segmented_control(
+        "An answer labels", list(scopes), format_func=scopes.get, key=desk.SCOPE, required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
     if not at.by:
         st.info("Give your name above before you label: each answer is kept with who gave it.", icon=":material/badge:")
     row, mine, place = at.queue.loc[item], at.answers.loc[item], at.queue.index.get_loc(item)

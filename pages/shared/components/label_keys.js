@@ -18,6 +18,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const help = root.querySelector("dialog");
   const state = states.get(parentElement) ?? { waiting: [], busy: false };
   states.set(parentElement, state);
+  root.dataset.item = data.item;
 
   const send = (press) => {
     state.busy = true;
