@@ -1,10 +1,10 @@
-"""What people changed: one JSON line a change, appended, never rewritten; undoing is one more line."""
+"""What people said of slices: one JSON line an answer, appended, never rewritten; undoing is one more line."""
 
 import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,23 +15,31 @@ from core.slice_table import Cohort
 from core.vocabulary import PLANES, SEQUENCES
 
 LOG_NAME = "label_log.jsonl"
-_WORDS = {"plane": PLANES, "sequence": SEQUENCES}
+#: What a person can say, by head.
+WORDS = {"plane": PLANES, "sequence": SEQUENCES}
 
 
 def append_label(
-    cohort: Cohort, key: str, column: str, old: str | None, new: str | None, by: str, at: str | None = None
+    cohort: Cohort,
+    key: str | Sequence[str],
+    column: str,
+    old: str | None,
+    new: str | None,
+    by: str,
+    at: str | None = None,
 ) -> str:
-    """Write down that a person gave a slice a label.
+    """Write down that a person gave slices a label.
 
     Parameters
     ----------
     cohort : Cohort
         Written already.
-    key : str
-        From `core.cohort.slice_key`, or a SeriesInstanceUID for all slices of a series.
+    key : str or sequence of str
+        From `core.cohort.slice_key`, or a SeriesInstanceUID for all slices of a series. Several of them are one
+        answer, undone together.
     column : {"plane", "sequence"}
     old, new : str or None
-        Words of the vocabulary; None for no label.
+        Words of the vocabulary; None for no label. `old` is what the person saw before.
     by : str
         Who or what did it.
     at : str, optional
@@ -45,14 +53,14 @@ def append_label(
     Raises
     ------
     CohortError
-        For a column or word that does not exist.
+        For a column or word that does not exist, or when the line cannot be written.
 
     Notes
     -----
     A line is ``{"id", "key", "column", "old", "new", "by", "at"}``, with ``"batch"`` where many were written at once;
     an undoing line ``{"id", "undo", "by", "at"}``.
     """
-    (line_id,) = _append(cohort, [_change(key, column, old, new)], by, at)
+    (line_id,) = _append(cohort, [_change(key if isinstance(key, str) else list(key), column, old, new)], by, at)
     return line_id
 
 
@@ -89,12 +97,12 @@ def append_labels(
 
 
 def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> str:
-    """Take a line of the log back, or all lines of a batch; undoing an undo restores the labels.
+    """Take a line of the log back, or by its first line a batch; undoing an undo restores the labels.
 
     Raises
     ------
     CohortError
-        When the log has no such line.
+        When the log has no such line, or the new one cannot be written.
     """
     if line_id not in {line["id"] for line in read_log(cohort)}:
         raise CohortError(f"The label log of cohort {cohort.name!r} has no line {line_id!r}.")
@@ -102,25 +110,8 @@ def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> 
     return undo_id
 
 
-def standing_batches(log: list[dict]) -> list[dict]:
-    """List the batches that are not undone, newest first.
-
-    Returns
-    -------
-    list of dict
-        batch (its id), by, at and changes (how many lines it has).
-    """
-    undone = _undone(log)
-    found: dict[str, dict] = {}
-    for line in log:
-        if "batch" in line and line["batch"] not in undone:
-            about = {"batch": line["batch"], "by": line["by"], "at": line["at"], "changes": 0}
-            found.setdefault(line["batch"], about)["changes"] += 1
-    return list(reversed(found.values()))
-
-
-def _change(key: str, column: str, old: str | None, new: str | None) -> dict:
-    if column not in _WORDS or new not in (*_WORDS[column], None):
+def _change(key: str | list[str], column: str, old: str | None, new: str | None) -> dict:
+    if column not in WORDS or new not in (*WORDS[column], None):
         raise CohortError(f"A label is a plane or a sequence of the vocabulary; received {new!r} for {column!r}.")
     return {"key": key, "column": column, "old": old, "new": new}
 
@@ -129,18 +120,38 @@ def _append(cohort: Cohort, lines: list[dict], by: str, at: str | None) -> list[
     at = at or datetime.now(UTC).isoformat(timespec="seconds")
     lines = [{"id": secrets.token_hex(6), **line, "by": by, "at": at} for line in lines]
     data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
-    with (cohort.folder / LOG_NAME).open("ab", buffering=0) as file:
-        # Two people who append at once do not mix their lines, and a full disk leaves no half of them.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        try:
-            whole = file.write(data) == len(data)
-        except OSError:
-            whole = False
-        if not whole:
-            file.truncate(size)
-            raise CohortError(f"The label log of cohort {cohort.name!r} cannot be written: is the disk full?")
+    try:
+        with (cohort.folder / LOG_NAME).open("a+b", buffering=0) as file:
+            # One at a time, so that the lines of people who append at once do not mix. The lock ends with the file.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            whole = _end_of_last_line(file)
+            file.truncate(whole)
+            try:
+                written = file.write(data)
+            finally:
+                # A full disk leaves no half of them.
+                if file.seek(0, os.SEEK_END) != whole + len(data):
+                    file.truncate(whole)
+            if written != len(data):
+                raise OSError(None, "the disk is full")
+    except OSError as error:
+        raise CohortError(
+            f"The answer was not kept: {LOG_NAME} of cohort {cohort.name!r} cannot be written ({error.strerror}). "
+            "Make room or ask for the right to write, then answer again."
+        ) from None
     return [line["id"] for line in lines]
+
+
+def _end_of_last_line(file) -> int:
+    """Where the next line belongs: what a killed writer left of a last line is no line."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        file.seek(start)
+        if (at := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + at + 1
+        end = start
+    return 0
 
 
 def read_log(cohort: Cohort) -> list[dict]:
@@ -154,18 +165,108 @@ def read_log(cohort: Cohort) -> list[dict]:
     path = cohort.folder / LOG_NAME
     if not path.exists():
         return []
-    *whole, _ = path.read_text("utf-8").split("\n")
+    *whole, _ = path.read_bytes().split(b"\n")
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
             lines.append(json.loads(text))
-        except json.JSONDecodeError:
+        except ValueError:
             raise CohortError(f"Line {number} of {LOG_NAME} in cohort {cohort.name!r} is no JSON. Mend it.") from None
     return lines
 
 
+def undone_by(log: list[dict]) -> dict[str, str]:
+    """Tell which lines are taken back, and by which line.
+
+    Examples
+    --------
+    >>> undone_by([{"id": "a", "key": "1"}, {"id": "b", "undo": "a"}])
+    {'a': 'b'}
+    >>> undone_by([{"id": "a", "key": "1"}, {"id": "b", "undo": "a"}, {"id": "c", "undo": "b"}])
+    {'b': 'c'}
+    """
+    undone: dict[str, str] = {}
+    for line in reversed(log):
+        # A line that is itself undone undoes nothing.
+        if "undo" in line and line["id"] not in undone:
+            undone[line["undo"]] = line["id"]
+    return undone
+
+
+def standing(log: list[dict]) -> list[dict]:
+    """Give the labels that nobody took back, oldest first."""
+    undone = undone_by(log)
+    return [line for line in log if "key" in line and line["id"] not in undone and line.get("batch") not in undone]
+
+
+def standing_batches(log: list[dict]) -> list[dict]:
+    """List the batches that are not undone, newest first.
+
+    Returns
+    -------
+    list of dict
+        batch (its id), by, at and changes (how many lines it has).
+    """
+    undone = undone_by(log)
+    found: dict[str, dict] = {}
+    for line in log:
+        if "batch" in line and line["batch"] not in undone:
+            about = {"batch": line["batch"], "by": line["by"], "at": line["at"], "changes": 0}
+            found.setdefault(line["batch"], about)["changes"] += 1
+    return list(reversed(found.values()))
+
+
+def history(log: list[dict], by: str) -> tuple[list[dict], list[dict]]:
+    """Give what a person can undo and redo, as an editor would.
+
+    Parameters
+    ----------
+    log : list of dict
+        From `read_log`.
+    by : str
+        Whose answers; those of others are not touched.
+
+    Returns
+    -------
+    done : list of dict
+        Standing labels of this person; the last is undone first.
+    taken_back : list of dict
+        Labels that were undone since this person's last new one; the last is redone first.
+
+    Examples
+    --------
+    >>> log = [{"id": "a", "key": "1", "by": "Ada"}, {"id": "b", "undo": "a", "by": "Ada"}]
+    >>> [[line["id"] for line in part] for part in history(log, "Ada")]
+    [[], ['a']]
+    """
+    by_id = {line["id"]: line for line in log}
+    done: list[dict] = []
+    taken_back: list[dict] = []
+    for line in log:
+        if "key" in line:
+            if line["by"] == by:
+                done.append(line)
+                taken_back.clear()
+            continue
+        label = line
+        while "undo" in label:
+            label = by_id[label["undo"]]
+        # A line that undoes an undo brings the label back: each moves it to the other side.
+        for here, there in ((done, taken_back), (taken_back, done)):
+            if label in here:
+                here.remove(label)
+                there.append(label)
+                break
+    return done, taken_back
+
+
+def keys_of(line: dict) -> list[str]:
+    """Give the slices and series that a line labels."""
+    return [line["key"]] if isinstance(line["key"], str) else line["key"]
+
+
 def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
-    """Give a table the labels that people gave its slices.
+    """Give a table the labels that people gave its slices; of several the newest counts.
 
     Parameters
     ----------
@@ -179,34 +280,32 @@ def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
     DataFrame
         A new table; a changed label's rule is ``person`` and its evidence says who and when.
     """
-    undone = _undone(log)
-    standing = [line for line in log if "key" in line and not {line["id"], line.get("batch")} & undone]
-    if not standing:
+    lines = standing(log)
+    if not lines:
         return table
-    wanted = {line["key"] for line in standing}
-    keys = table["SOPInstanceUID"] + ":" + table["frame"].astype("str")
-    at = np.flatnonzero(keys.isin(wanted) | table["SeriesInstanceUID"].isin(wanted))
-    # A table may have many rows and a log many lines: each is looked at once.
-    rows = {key: [row] for key, row in zip(keys.iloc[at], at, strict=True)}
-    series = table["SeriesInstanceUID"].iloc[at]
-    rows.update({key: at[found] for key, found in series.groupby(series).indices.items()})
-    names = [*_WORDS, *(f"{column}_rule" for column in _WORDS), "sequence_evidence"]
+    rows_of = rows_by_key(table.reset_index(drop=True), lines)
+    names = [*WORDS, *(f"{column}_rule" for column in WORDS), "sequence_evidence"]
+    # A log may have many lines; writing to a frame costs a thousand times what writing to an array does.
     values = {name: table[name].to_numpy(object, copy=True) for name in names}
-    for line in standing:
-        found = rows.get(line["key"], [])
-        values[line["column"]][found] = line["new"]
-        values[f"{line['column']}_rule"][found] = "person"
+    for line in lines:
+        rows = np.array([row for key in keys_of(line) for row in rows_of.get(key, ())], int)
+        values[line["column"]][rows] = line["new"]
+        values[f"{line['column']}_rule"][rows] = "person"
         if line["column"] == "sequence":
-            values["sequence_evidence"][found] = f"{line['by']}, {line['at']}"
+            values["sequence_evidence"][rows] = f"{line['by']}, {line['at']}"
     return table.assign(
         **{name: pd.Series(column, table.index, dtype=table[name].dtype) for name, column in values.items()}
     )
 
 
-def _undone(log: list[dict]) -> set[str]:
-    """Ids of lines and batches that are taken back; a line that is itself undone undoes nothing."""
-    undone: set[str] = set()
-    for line in reversed(log):
-        if "undo" in line and line["id"] not in undone:
-            undone.add(line["undo"])
-    return undone
+def rows_by_key(table: pd.DataFrame, lines: list[dict]) -> dict[str, list]:
+    """Find the rows of a slice table that lines name, by key."""
+    # The log is short and the table long, so only what is named is looked at.
+    keys = {key for line in lines for key in keys_of(line)}
+    instances = {key.rpartition(":")[0] for key in keys}
+    of_series = table.loc[table["SeriesInstanceUID"].isin(keys), "SeriesInstanceUID"]
+    of_slices = table.loc[table["SOPInstanceUID"].isin(instances), ["SOPInstanceUID", "frame"]]
+    rows: dict[str, list] = {key: list(found) for key, found in of_series.groupby(of_series).groups.items()}
+    for row, uid, frame in of_slices.itertuples():
+        rows.setdefault(f"{uid}:{frame}", []).append(row)
+    return rows

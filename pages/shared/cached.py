@@ -24,6 +24,7 @@ from core import (
     inference,
     label_log,
     label_overrides,
+    label_report,
     runs,
     similar,
     splits,
@@ -31,6 +32,8 @@ from core import (
     thumbnails,
 )
 from core.explanations.jury import JURY_FILE, Verdict
+from core.label_queue import build_queue, named_queue, read_queue
+from core.model_answers import Answers
 from core.overview import Overview, look_over
 from core.sandbox import get_sandbox
 from core.settings import get_settings
@@ -51,9 +54,31 @@ def _stamp(*paths: Path) -> tuple[int, ...]:
 # Cohorts --------------------------------------------------------------------------------------------
 
 
-def _cohort_key(name: str) -> tuple:
+def _headers_key(name: str) -> tuple:
     folder = get_settings().cohorts_dir / name
-    return str(folder), *_stamp(*(folder / name for name in ("cohort.parquet", "label_log.jsonl", "split.json")))
+    return str(folder), *_stamp(folder / "cohort.parquet", folder / "split.json")
+
+
+def _log_key(name: str) -> tuple:
+    """Two lines of one moment have one change time, so the length counts too."""
+    path = get_settings().cohorts_dir / name / cohort.LOG_NAME
+    return str(path), *_stamp(path), path.stat().st_size if path.exists() else 0
+
+
+def _cohort_key(name: str) -> tuple:
+    return *_headers_key(name), *_log_key(name)
+
+
+def headers(name: str) -> cohort.Cohort:
+    """Read a cohort as its headers label it, whatever people said; the index of its table is the slice key."""
+    return _headers(name, _headers_key(name))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the cohort")
+def _headers(name: str, key: tuple) -> cohort.Cohort:
+    made = cohort.read_unlogged(name)
+    keys = made.table["SOPInstanceUID"].astype("str") + ":" + made.table["frame"].astype("str")
+    return replace(made, table=made.table.set_index(pd.Index(keys, name="key")))
 
 
 def open_cohort(name: str) -> cohort.Cohort:
@@ -61,11 +86,11 @@ def open_cohort(name: str) -> cohort.Cohort:
     return _open_cohort(name, _cohort_key(name))
 
 
-@st.cache_resource(max_entries=8, show_spinner="Opening the cohort")
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _open_cohort(name: str, key: tuple) -> cohort.Cohort:
-    made = cohort.read(name)
-    keys = made.table["SOPInstanceUID"].astype("str") + ":" + made.table["frame"].astype("str")
-    return replace(made, table=made.table.set_index(pd.Index(keys, name="key")))
+    # A new label reads the log, not the whole cohort.
+    made = headers(name)
+    return replace(made, table=cohort.apply_label_log(made.table, labels_given(name)))
 
 
 def series_table(made: cohort.Cohort) -> pd.DataFrame:
@@ -167,7 +192,7 @@ def run_sheet(rows: pd.DataFrame) -> dict:
 
 def stack(made: cohort.Cohort, keys: tuple[str, ...], aspect: float) -> tuple[dict, tuple[float, float]]:
     """What the viewer is sent of these slices, and a window for them."""
-    return _stack(made, _cohort_key(made.name), keys, aspect)
+    return _stack(made, _headers_key(made.name), keys, aspect)
 
 
 @st.cache_resource(max_entries=12, show_spinner="Reading the slices")
@@ -289,6 +314,56 @@ def about_tcga_gbm() -> str:
 @st.cache_resource(max_entries=64, show_spinner="Searching the index")
 def _idc(question: str, version: str, workspace: str, *asked: object) -> object:
     return getattr(idc, question)(*asked)
+
+
+# Labels ---------------------------------------------------------------------------------------------
+
+
+def labels_given(name: str) -> list[dict]:
+    """Read what people said of a cohort's slices."""
+    return _labels_given(name, _log_key(name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _labels_given(name: str, key: tuple) -> list[dict]:
+    return cohort.read_log(headers(name))
+
+
+def label_csv(name: str) -> bytes:
+    """What people said of a cohort's slices, as a label table."""
+    return _label_csv(name, _cohort_key(name))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _label_csv(name: str, key: tuple) -> bytes:
+    return label_report.label_table(headers(name).table, labels_given(name)).to_csv(index=False).encode()
+
+
+def label_lines(name: str) -> pd.DataFrame:
+    """What people said of a cohort's slices, as the Label page lists it."""
+    return _label_lines(name, _cohort_key(name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _label_lines(name: str, key: tuple) -> pd.DataFrame:
+    return label_report.log_table(headers(name).table, labels_given(name))
+
+
+def queue(name: str, queue_name: str | None, answers: Answers | None) -> pd.DataFrame:
+    """A cohort's queue: a named one, or what needs a look; with a model's answers where there are some."""
+    stamps = _stamp(answers.folder / "status.json") if answers and answers.status["state"] == "done" else (0,)
+    if queue_name:
+        stamps += _stamp(headers(name).folder / "queues" / f"{queue_name}.json")
+    return _queue(name, queue_name, _headers_key(name), str(answers and answers.folder), stamps, answers)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Making the queue")
+def _queue(name: str, queue_name: str | None, key: tuple, folder: str, stamps: tuple, _answers) -> pd.DataFrame:
+    made = headers(name)
+    tables = [_answers.table(part) for part in ("slices", "series")] if stamps[0] else [None, None]
+    if queue_name:
+        return named_queue(made.table, read_queue(made, queue_name), *tables)
+    return build_queue(made.table, *tables)
 
 
 # Studies --------------------------------------------------------------------------------------------

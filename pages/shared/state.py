@@ -13,12 +13,13 @@ COHORT = "cohort"  # sidebar, bound
 RUN = "run"  # sidebar, bound
 SLICE = "slice"  # key of a slice, as core.cohort.slice_key makes it
 STUDY = "study"  # id of a dropped study
-ITEM = "item"  # row number in a study's slice table
+ITEM = "item"  # row number in a study's slice table; on Label the key of a slice or series
 CELL = "cell"  # "true|predicted" in the confusion matrix
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 VIEW = "view"  # which part of a page is open, bound
+QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
@@ -34,6 +35,7 @@ def pages() -> list:
     return [
         st.Page("pages/study.py", title="Study", icon=":material/folder_open:", default=True),
         st.Page("pages/browse.py", title="Browse", icon=":material/grid_view:"),
+        st.Page("pages/label.py", title="Label", icon=":material/label:"),
         st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
         st.Page("pages/errors.py", title="Errors", icon=":material/troubleshoot:"),
         st.Page("pages/explain.py", title="Explain", icon=":material/lightbulb:"),
