@@ -99,6 +99,8 @@ def _rows(
     dataset: pydicom.Dataset, frame: int, identity: bool, above: str = "", private: bool = False, depth: int = 0
 ) -> Iterator[dict[str, str]]:
     for element in dataset:
+        if element.tag.element == 0:
+            continue  # the length of a group, which is the writer's business
         name = f"{above}{_name(element)}"
         inside = private or element.tag.is_private
         row = {"tag": str(element.tag), "name": name, "vr": str(element.VR)}

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core import cohort
+from core.header_table import HIDDEN
 from core.label_words import plane_words, sequence_words
 from core.stack_links import link_stacks
 from pages.shared import cached, state, widgets
@@ -52,15 +53,14 @@ def why(row: pd.Series) -> None:
 
 def header_panel(made: cohort.Cohort, key: str) -> None:
     """Draw every attribute of the slice's header, with a search; what names a person only on demand."""
-    search, switch = st.columns([1.6, 1], vertical_alignment="bottom")
-    words = search.text_input("Search the header", key="header-search", placeholder="keyword, tag or value").lower()
-    identity = switch.toggle(
-        "Show who it is", key="identity",
+    words = st.text_input("Search the header", key="header-search", placeholder="keyword, tag or value").lower()
+    identity = st.toggle(
+        "Show names and identifiers", key="identity",
         help="Names, identifiers, dates, places and private text stay hidden unless this is on. It is off again when "
         "you leave the page, and no link carries it.",
     )  # fmt: skip
     table = cached.attributes(made, key, identity)
-    hidden = int((table["value"] == "hidden").sum())
+    hidden = int((table["value"] == HIDDEN).sum())
     joined = (table["tag"] + " " + table["name"] + " " + table["value"]).str.lower()
     for word in words.split():
         table = table[joined.loc[table.index].str.contains(word, regex=False)]
@@ -69,13 +69,15 @@ def header_panel(made: cohort.Cohort, key: str) -> None:
     st.dataframe(
         table, hide_index=True, height=430,
         column_config={
-            "tag": st.column_config.TextColumn("Tag", width=100),
-            "name": st.column_config.TextColumn("Attribute", width=190),
+            "tag": st.column_config.TextColumn("Tag", width=92),
+            "name": st.column_config.TextColumn("Attribute", width=180),
             "vr": None,
             "value": st.column_config.TextColumn("Value", width="large"),
         },
     )  # fmt: skip
-    st.caption(f"{len(table)} of {len(joined)} attributes" + (f", {hidden} of all hidden." if hidden else "."))
+    st.caption(
+        f"{len(table)} of {len(joined)} attributes" + (f"; {hidden} of all have a hidden value." if hidden else ".")
+    )
 
 
 def beside_choice(made: cohort.Cohort, row: pd.Series) -> str | None:
@@ -145,7 +147,7 @@ def show_slice(made: cohort.Cohort, key: str) -> None:
             "Explain this slice", "pages/explain.py", key="explain", icon=":material/lightbulb:", **{state.SLICE: key}
         )
         beside = beside_choice(made, row)
-    picture, words = st.columns([2.4, 1] if beside else [1.55, 1], gap="medium")
+    picture, words = st.columns([2.2, 1] if beside else [1.45, 1], gap="medium")
     with picture:
         draw_stacks(made, uid, at, beside)
     with words:

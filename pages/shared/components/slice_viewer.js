@@ -1,7 +1,7 @@
 // Stacks of slices on canvases. Scrolling, windowing, zooming and linking happen here and cost no message; only
 // pixels that are not here yet are asked for, piece by piece, and Python is told where the reader comes to rest.
 const instances = new WeakMap();
-//: Pixels that one viewer keeps: 256 MB. The pieces farthest from the reader go first.
+// Pixels that one viewer keeps: 256 MB. The pieces farthest from the reader go first.
 const BUDGET = 1 << 27;
 const REST_MS = 350;
 const TRIES = 5;
@@ -264,7 +264,8 @@ class Viewer {
   controls() {
     const bar = this.root.querySelector(".bar"), tools = this.root.querySelector(".tools");
     const button = (text, title, onclick) =>
-      Object.assign(make("button", "", text), { type: "button", title, onclick: () => { onclick(); this.root.focus(); } });
+      Object.assign(make("button", "", text), { type: "button", title, ariaLabel: text.length > 1 ? null : title,
+        onclick: () => { onclick(); this.root.focus(); } });
     const group = make("div", "group");
     group.setAttribute("role", "group");
     group.setAttribute("aria-label", "What dragging does");
@@ -279,8 +280,8 @@ class Viewer {
     this.status = make("span", "status");
     this.status.setAttribute("role", "status");
     bar.append(group, this.presets, this.linkButton,
-      button("Reset", "Window, zoom and place as at first (R)", () => this.reset()), this.status,
-      button("Full screen", "F", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
+      button("Reset", "Window, zoom and place as at first (R)", () => this.reset()),
+      button("⛶", "Full screen (F)", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
     const slider = (name, max, step, set) => {
       const label = make("label"), input = Object.assign(make("input"), { type: "range", min: 0, max, step });
       input.setAttribute("aria-label", name);
@@ -292,6 +293,7 @@ class Viewer {
     };
     this.sliceInput = slider("Slice", 1, 1, (value) => this.goTo(0, value));
     this.opacityInput = slider("Heat", 1, "any", (value) => { this.opacity = value; });
+    tools.append(this.status);
     this.help = make("div", "help");
     this.help.hidden = true;
     const list = make("dl");
