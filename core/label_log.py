@@ -126,13 +126,8 @@ def _append(cohort: Cohort, lines: list[dict], by: str, at: str | None) -> list[
             fcntl.flock(file, fcntl.LOCK_EX)
             whole = _end_of_last_line(file)
             file.truncate(whole)
-            try:
-                written = file.write(data)
-            finally:
-                # A full disk leaves no half of them.
-                if file.seek(0, os.SEEK_END) != whole + len(data):
-                    file.truncate(whole)
-            if written != len(data):
+            if file.write(data) != len(data):
+                file.truncate(whole)
                 raise OSError(None, "the disk is full")
     except OSError as error:
         raise CohortError(

@@ -95,6 +95,17 @@ class Sandbox:
         request = {"do": "thumbnail", "path": str(path), "frame": int(frame), "size": int(size), "spacing": spacing}
         return self._ask(request)[1]["thumbnail"]
 
+    def attributes(self, path: Path, frame: int = 0, identity: bool = False) -> list[dict[str, str]]:
+        """List a slice's header; see `core.header_table.read_attributes`. What is hidden never leaves the child.
+
+        Raises
+        ------
+        UnreadableFile
+            As `parse`.
+        """
+        request = {"do": "attributes", "path": str(path), "frame": int(frame), "identity": bool(identity)}
+        return self._ask(request)[0]["attributes"]
+
     def unpack(self, archive: Path, into: Path) -> list[tuple[str, str]]:
         """Unpack an archive; see `core.sources.unpack_archive`.
 
@@ -213,6 +224,13 @@ def _thumbnail(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     return {}, {"thumbnail": np.round(shown * 255).astype(np.uint8)}
 
 
+def _attributes(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
+    from core import header_table
+
+    rows = header_table.read_attributes(Path(request["path"]), request["frame"], request["identity"])
+    return {"attributes": rows}, {}
+
+
 def _unpack(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     from core import sources
 
@@ -243,6 +261,12 @@ if __name__ == "__main__":
     # A library's warning quotes the value that it dislikes, and the path; either may name a patient.
     warnings.simplefilter("ignore")
     logging.disable()
-    one_file = {"headers": _headers, "pixels": _pixels, "thumbnail": _thumbnail, "label_table": _label_table}
+    one_file = {
+        "headers": _headers,
+        "pixels": _pixels,
+        "thumbnail": _thumbnail,
+        "label_table": _label_table,
+        "attributes": _attributes,
+    }
     handlers = {name: _limited(handler, get_settings().parse_timeout_s) for name, handler in one_file.items()}
     serve({**handlers, "unpack": _limited(_unpack, _unpack_timeout_s())})

@@ -7,9 +7,9 @@ from core import evaluation, figures, runs, uncertainty
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
 from pages.shared.components.confusion_matrix import confusion_matrix
-from pages.shared.components.slice_viewer import slice_viewer
+from pages.shared.components.slice_viewer import one_slice, slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
-from pages.shared.viewer import aspect_of, letters_of
+from pages.shared.stacks import place_of
 
 WIDE = 6  # classes
 MEASURES = {
@@ -99,8 +99,9 @@ def dossier(row, samples: np.ndarray | None, classes: list[str]) -> None:
         )  # fmt: skip
     picture, words = st.columns([1, 1.35], gap="large")
     with picture:
-        packed, window = cached.stack(made, (row["key"],), aspect_of(facts))
-        slice_viewer(packed, window, key="error-viewer", letters=letters_of(facts), height_px=360)
+        pixels = cached.cohort_pixels(made, row["key"])
+        stack, piece = one_slice(pixels, place_of(facts, pixels.shape))
+        slice_viewer([stack], [piece], key="error-viewer", height_px=360)
     with words:
         proba = np.asarray(row["y_proba"])
         st.html(widgets.bars(proba, classes))

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from core import images, runs, studies
+from core import runs, studies
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
-from pages.shared.components.slice_viewer import pack_heat, pack_stack, slice_viewer
+from pages.shared.components.slice_viewer import one_slice, pack_heat, slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 from pages.shared.intake import follow, uploader
 from pages.shared.subject import Subject, from_cohort, from_study
@@ -93,9 +93,9 @@ def figure(run: runs.Run, it: Subject) -> None:
         classes = card["classes"][head]
         proba = cached.predict(run, it)[head]
         heat, shown, _ = cached.explain(run, it, head, classes.index(target) if target else None, layer, method)
-    window = images.default_window(it.pixels)
+    stack, piece = one_slice(it.pixels, it.place)
     slice_viewer(
-        pack_stack(it.pixels[None], it.aspect), window, key="explain-viewer", letters=it.letters, heat=pack_heat(heat),
+        [stack], [piece], key="explain-viewer", heat=pack_heat(heat),
         panels=(("image", "Image"), ("overlay", f"Overlay: {classes[shown]}"), ("heat", "Heatmap")), height_px=400,
     )  # fmt: skip
     answer, words = st.columns([1.3, 1], gap="large")

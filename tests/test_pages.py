@@ -210,8 +210,36 @@ def test_browse_splits_checks_and_saves(small):
 def test_browse_opens_the_slice_of_the_address(small):
     app = open_page("browse", slice=key_of(small, 0))
     assert "Back to the grid" in [button.label for button in app.button]
-    assert "geometry" in words(app)
+    assert "Axial, because the slice normal lies 0° from the head–foot axis." in words(app)
+    assert "from the feet to the head" in words(app)
     assert SECRET not in words(app)
+
+
+def test_browse_lists_the_header_and_names_nobody_unless_asked(small):
+    app = open_page("browse", slice=key_of(small, 0), panel="Header")
+    assert not app.toggle(key="identity").value
+    table = app.dataframe[0].value
+    assert SECRET not in table.to_string() and "RepetitionTime" in table.to_string()
+    app.text_input(key="header-search").set_value(f"patientname {SECRET}").run()
+    assert app.dataframe[0].value.empty
+    app.text_input(key="header-search").set_value("echotime").run()
+    assert app.dataframe[0].value["name"].tolist() == ["EchoTime"]
+    app.text_input(key="header-search").set_value("").run()
+    app.toggle(key="identity").set_value(True).run()
+    assert SECRET in app.dataframe[0].value.to_string()
+    assert "mind who sees this screen" in words(app)
+    assert "identity" not in app.query_params
+
+
+def test_browse_puts_another_series_of_the_study_beside(small):
+    first = small.table.iloc[0]
+    study = small.table[small.table["StudyInstanceUID"] == first["StudyInstanceUID"]]
+    (other,) = set(study["SeriesInstanceUID"]) - {first["SeriesInstanceUID"]}
+    app = open_page("browse", slice=key_of(small, 0), beside=other)
+    box = next(box for box in app.main.selectbox if box.label == "Beside it")
+    assert box.value == other and box.options == ["axial · T2 · AX T2 (3)"]
+    assert app.query_params["beside"] == other
+    assert not open_page("browse", slice=key_of(small, 0), beside="no.such.series").exception
 
 
 def test_browse_refuses_a_folder_outside_the_roots(small, monkeypatch):

@@ -37,13 +37,10 @@ from core.model_answers import Answers
 from core.overview import Overview, look_over
 from core.sandbox import get_sandbox
 from core.settings import get_settings
-from pages.shared.components.slice_viewer import pack_stack
+from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
+from pages.shared.stacks import ReadPixels, piece_of, stack_of
 
-#: Pixels that one viewer is sent at most: 91 slices of 256 × 256, 22 of 512 × 512.
-STACK_PIXELS = 6_000_000
-#: Pixels along a side; larger slices are thinned by whole steps, never resampled.
-STACK_SIDE = 1024
 THUMBNAIL_PX = 96
 
 
@@ -190,25 +187,74 @@ def run_sheet(rows: pd.DataFrame) -> dict:
     return sheet(np.concatenate(pictures))
 
 
-def stack(made: cohort.Cohort, keys: tuple[str, ...], aspect: float) -> tuple[dict, tuple[float, float]]:
-    """What the viewer is sent of these slices, and a window for them."""
-    return _stack(made, _headers_key(made.name), keys, aspect)
+def series_rows(made: cohort.Cohort, uid: str) -> pd.DataFrame:
+    """Slices of a series, in the order in which they are shown."""
+    return _series_rows(made, _cohort_key(made.name), uid)
 
 
-@st.cache_resource(max_entries=12, show_spinner="Reading the slices")
-def _stack(_made: cohort.Cohort, key: tuple, keys: tuple[str, ...], aspect: float) -> tuple:
-    rows = _made.table.loc[list(keys)]
-    planes = [
-        get_sandbox().pixels(_made.root / path, int(frame))
-        for path, frame in zip(rows["path"], rows["frame"], strict=True)
-    ]
-    height, width = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
-    step = max(1, -(-max(height, width) // STACK_SIDE))
-    made = np.zeros((len(planes), -(-height // step), -(-width // step)), np.float32)
-    for place, plane in zip(made, planes, strict=True):
-        thin = plane[::step, ::step]
-        place[: thin.shape[0], : thin.shape[1]] = thin
-    return pack_stack(made, aspect), images.default_window(planes[len(planes) // 2])
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _series_rows(_made: cohort.Cohort, key: tuple, uid: str) -> pd.DataFrame:
+    table = _made.table
+    return table[table["SeriesInstanceUID"] == uid].sort_values("image_number", kind="stable")
+
+
+def study_series(made: cohort.Cohort, study_uid: str) -> pd.DataFrame:
+    """One row a series of a study, as `series_table` has them."""
+    return _study_series(made, _cohort_key(made.name), study_uid)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _study_series(_made: cohort.Cohort, key: tuple, study_uid: str) -> pd.DataFrame:
+    series = series_table(_made)
+    return series[series["StudyInstanceUID"] == study_uid]
+
+
+def stack(made: cohort.Cohort, uid: str) -> Stack:
+    """What the viewer is told of a series before its pixels come."""
+    return _stack(made, _headers_key(made.name), uid)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Opening the series")
+def _stack(_made: cohort.Cohort, key: tuple, uid: str) -> Stack:
+    return stack_of(series_rows(_made, uid), _reader(_made), str(key))
+
+
+def piece(made: cohort.Cohort, uid: str, number: int) -> Piece:
+    """Pixels of some neighbouring slices of a series, packed; at most 160 MB of them are kept."""
+    return _piece(made, _headers_key(made.name), uid, number)
+
+
+# The least recently used go first: 64 pieces of 2.5 MB and less, for all sessions together.
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _piece(_made: cohort.Cohort, key: tuple, uid: str, number: int) -> Piece:
+    return piece_of(stack(_made, uid), series_rows(_made, uid), number, _reader(_made))
+
+
+def _reader(made: cohort.Cohort) -> ReadPixels:
+    return lambda path, frame: get_sandbox().pixels(made.root / path, frame)
+
+
+def frame_of_reference(made: cohort.Cohort, key: str) -> str | None:
+    """*FrameOfReferenceUID* of a slice, read from its file; the slice table does not keep it."""
+    row = made.table.loc[key]
+    return _frame_of_reference(str(made.root / row["path"]), int(row["file_mtime_ns"]))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _frame_of_reference(path: str, stamp: int) -> str | None:
+    return get_sandbox().parse(Path(path))[0].get("FrameOfReferenceUID")
+
+
+def attributes(made: cohort.Cohort, key: str, identity: bool) -> pd.DataFrame:
+    """All attributes of a slice's header; without `identity`, what could name a person never enters this process."""
+    row = made.table.loc[key]
+    return _attributes(str(made.root / row["path"]), int(row["frame"]), int(row["file_mtime_ns"]), identity)
+
+
+@st.cache_resource(max_entries=32, ttl="15m", show_spinner="Reading the header")
+def _attributes(path: str, frame: int, stamp: int, identity: bool) -> pd.DataFrame:
+    rows = get_sandbox().attributes(Path(path), frame, identity)
+    return pd.DataFrame(rows, columns=["tag", "name", "vr", "value"])
 
 
 def cohort_pixels(made: cohort.Cohort, key: str) -> np.ndarray:

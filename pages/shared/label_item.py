@@ -10,9 +10,8 @@ from core.errors import CoreError
 from core.label_queue import HEADS
 from pages.shared import cached, desk, state, widgets
 from pages.shared.components.label_keys import label_keys
-from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.desk import Desk
-from pages.shared.viewer import around, aspect_of, letters_of
+from pages.shared.viewer import draw_stacks
 
 
 def one_item(at: Desk) -> None:
@@ -47,19 +46,12 @@ def draw(at: Desk, item: str, hidden: bool) -> None:
     """Draw the item's series, at the slice of the address."""
     key, table = desk.shown_slice(at, item), at.made.table
     row = table.loc[key]
-    series = table[table["SeriesInstanceUID"] == row["SeriesInstanceUID"]].sort_values("image_number", kind="stable")
-    part, start = around(series, series.index.get_loc(key))
+    uid = row["SeriesInstanceUID"]
     try:
-        packed, window = cached.stack(at.made, tuple(part.index), aspect_of(row))
+        place = cached.series_rows(at.made, uid).index.get_loc(key)
+        draw_stacks(at.made, uid, place, key="label-viewer", height_px=420, named=not hidden)
     except CoreError as error:
         st.warning(f"This series cannot be drawn: {error}")
-        return
-    name = "" if hidden else f"{widgets.show(row['plane'])} · {widgets.show(row['sequence'])}"
-    slice_viewer(
-        packed, window, key="label-viewer", index=part.index.get_loc(key), letters=letters_of(row), height_px=420,
-        panels=(("image", name),), first=start, total=len(series),
-        on_step=lambda index: state.put(**{state.SLICE: part.index[index]}),
-    )  # fmt: skip
 
 
 def said(at: Desk, item: str, hidden: bool) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 COHORT = "cohort"  # sidebar, bound
 RUN = "run"  # sidebar, bound
 SLICE = "slice"  # key of a slice, as core.cohort.slice_key makes it
+BESIDE = "beside"  # SeriesInstanceUID of the series that stands beside the slice's own
 STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table; on Label the key of a slice or series
 CELL = "cell"  # "true|predicted" in the confusion matrix

@@ -8,7 +8,8 @@ import numpy as np
 from core import studies
 from core.errors import InputError
 from pages.shared import cached, widgets
-from pages.shared.viewer import aspect_of, letters_of
+from pages.shared.components.slice_viewer import Place
+from pages.shared.stacks import aspect_of, place_of, spacing_of
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Subject:
         Between rows, between columns.
     aspect : float
         A pixel's width over its height.
-    letters : mapping
-        Patient's sides at the slice's edges.
+    place : Place
+        How the slice lies.
     labels : mapping
         Header's word for ``plane`` and ``sequence``, or None.
     """
@@ -37,7 +38,7 @@ class Subject:
     pixels: np.ndarray
     spacing_mm: tuple[float, float] | None
     aspect: float
-    letters: Mapping[str, str]
+    place: Place
     labels: Mapping[str, str | None]
 
 
@@ -68,14 +69,12 @@ def from_study(study: studies.Study, item: int) -> Subject:
 
 
 def _subject(subject_id: str, title: str, pixels: np.ndarray, row, labels: dict) -> Subject:
-    spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
-    known = all(value == value and value is not None for value in spacing)
     return Subject(
         id=subject_id,
         title=title,
         pixels=pixels,
-        spacing_mm=tuple(map(float, spacing)) if known else None,
+        spacing_mm=spacing_of(row),
         aspect=aspect_of(row),
-        letters=letters_of(row),
+        place=place_of(row, pixels.shape),
         labels=labels,
     )

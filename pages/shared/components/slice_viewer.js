@@ -1,188 +1,489 @@
-// A stack of slices on canvases: wheel or arrow keys step, drag sets window and level, double click resets.
-// Pixels arrive once, as zlib-deflated 12-bit numbers; stepping and windowing then cost no message at all.
+// Stacks of slices on canvases. Scrolling, windowing, zooming and linking happen here and cost no message; only
+// pixels that are not here yet are asked for, piece by piece, and Python is told where the reader comes to rest.
 const instances = new WeakMap();
+// Pixels that one viewer keeps: 256 MB. The pieces farthest from the reader go first.
+const BUDGET = 1 << 27;
+const REST_MS = 350;
+const TRIES = 5;
+const FULL = "Full range";
+const OWN = "Own window";
+const TOOLS = [["window", "Window", "w"], ["pan", "Pan", "p"], ["zoom", "Zoom", "z"], ["scroll", "Scroll", "s"]];
+const KEYS = [
+  ["Wheel, ↑ ↓ ← →", "one slice back or on"], ["Page up, Page down", "ten slices"], ["Home, End", "first, last slice"],
+  ["Drag", "what is chosen above: window and level at first"], ["W  P  Z  S", "drag to window, pan, zoom, scroll"],
+  ["Shift drag, middle drag", "pan"], ["Right drag", "zoom"], ["Ctrl or Shift wheel, + −", "zoom"],
+  ["1 … 5", "window presets"], ["[ ]  and  , .", "narrower, wider window; lower, higher level"],
+  ["R, double click", "reset window, zoom and place"], ["L", "link or part two stacks"], ["F", "full screen"],
+  ["?", "this list"],
+];
 const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129],
   [92, 200, 99], [170, 220, 50], [253, 231, 37]];
-
-function viridis(value) {
-  const at = Math.min(1, Math.max(0, value)) * (VIRIDIS.length - 1);
-  const low = Math.min(VIRIDIS.length - 2, Math.floor(at));
-  return VIRIDIS[low].map((c, k) => c + (VIRIDIS[low + 1][k] - c) * (at - low));
+const COLOURS = new Uint8Array(256 * 3);
+for (let i = 0; i < 256; i++) {
+  const at = (i / 255) * (VIRIDIS.length - 1), low = Math.min(VIRIDIS.length - 2, Math.floor(at));
+  COLOURS.set(VIRIDIS[low].map((c, k) => c + (VIRIDIS[low + 1][k] - c) * (at - low)), 3 * i);
 }
 
-async function inflate(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const make = (tag, className = "", text = "") =>
+  Object.assign(document.createElement(tag), { className, textContent: text });
+const short = (value) => Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4, useGrouping: false });
+
+async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-function build(parent, send) {
-  const root = parent.querySelector(".viewer");
-  const view = { root, index: 0, centre: 2048, width: 4096, opacity: 0.5, stack: null, heat: null, timer: null, panels: [] };
-  const tools = root.querySelector(".tools");
-  const slider = (name, min, max, set) => {
-    const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "range", min, max, step: "any" });
-    input.setAttribute("aria-label", name);
-    label.append(Object.assign(document.createElement("span"), { textContent: name }), input);
-    input.oninput = () => { set(Number(input.value)); view.draw(); };
-    input.onkeydown = (event) => event.stopPropagation();
-    tools.append(label);
-    return input;
-  };
-  view.sliceInput = slider("Slice", 0, 1, (v) => view.step(Math.round(v) - view.index));
-  view.sliceInput.step = 1;
-  view.centreInput = slider("Level", 0, 4095, (v) => { view.centre = v; });
-  view.widthInput = slider("Window", 1, 4095, (v) => { view.width = v; });
-  view.opacityInput = slider("Heat", 0, 1, (v) => { view.opacity = v; });
-  const reset = Object.assign(document.createElement("button"), { type: "button", textContent: "Reset", title: "Set window and level back" });
-  tools.append(reset);
-  view.reset = () => { [view.centre, view.width] = view.meta.window; view.draw(); };
-  reset.onclick = view.reset;
+// The counterpart of `slice_viewer` in Python: length of a JSON header, the header, then bytes one after the other.
+function unpack(bytes) {
+  const end = 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const meta = JSON.parse(new TextDecoder().decode(bytes.subarray(4, end)));
+  let at = end;
+  return { meta, blobs: meta.sizes.map((size) => bytes.subarray(at, (at += size))) };
+}
 
-  view.step = (by) => {
-    const next = Math.min(view.meta.count - 1, Math.max(0, view.index + by));
-    if (next === view.index) return;
-    view.index = next;
-    view.draw();
-    clearTimeout(view.timer);
-    // Python is told where the reader rests, not every slice passed.
-    view.timer = setTimeout(() => { view.told = view.index; send("index", view.index); }, 350);
-  };
-  root.onkeydown = (event) => {
-    const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -5, PageDown: 5,
-      Home: -1e6, End: 1e6 }[event.key];
-    if (by) { view.step(by); event.preventDefault(); }
-    if (event.key === "r") view.reset();
-  };
-  let wheel = 0;
-  root.querySelector(".panels").addEventListener("wheel", (event) => {
-    if (view.meta.count < 2) return;
-    event.preventDefault();
-    wheel += event.deltaY;
-    if (Math.abs(wheel) >= 40) { view.step(Math.sign(wheel)); wheel = 0; }
-  }, { passive: false });
+class Stack {
+  constructor(meta) {
+    this.meta = meta;
+    this.count = meta.place_of.length;
+    this.size = meta.rows * meta.columns;
+    this.pieces = new Map();
+    this.tries = new Map();
+    this.index = 0;
+    this.usePreset(Object.keys(meta.presets)[0]);
+  }
 
-  view.paint = () => {
-    const { meta, stack } = view;
-    if (!stack) return;
-    const size = meta.rows * meta.columns;
-    const slice = stack.subarray(view.index * size, (view.index + 1) * size);
-    const low = view.centre - view.width / 2;
-    const gain = 255 / Math.max(1, view.width);
-    for (const panel of view.panels) {
-      const heat = view.heat && panel.kind !== "image" ? view.heat : null;
-      const image = new ImageData(meta.columns, meta.rows);
-      for (let i = 0, o = 0; i < size; i++, o += 4) {
-        const grey = Math.min(255, Math.max(0, (slice[i] - low) * gain));
-        let [r, g, b] = [grey, grey, grey];
-        if (heat) {
-          const mix = panel.kind === "heat" ? 1 : view.opacity;
-          const c = 3 * heat[i];
-          r += (view.colours[c] - r) * mix; g += (view.colours[c + 1] - g) * mix; b += (view.colours[c + 2] - b) * mix;
-        }
-        image.data[o] = r; image.data[o + 1] = g; image.data[o + 2] = b; image.data[o + 3] = 255;
+  place(index = this.index) { return this.meta.places[this.meta.place_of[index]]; }
+
+  async add(piece, bytes) {
+    const planes = await inflate(bytes), n = planes.length / 2, values = new Uint16Array(n);
+    for (let i = 0; i < n; i++) values[i] = planes[i] | (planes[n + i] << 8);
+    this.pieces.set(piece.number, { ...piece, values });
+  }
+
+  // The slice's numbers with their scale; null while they are not here.
+  slice(index = this.index) {
+    const number = Math.floor(index / this.meta.per_piece), offset = index - number * this.meta.per_piece;
+    const piece = this.pieces.get(number);
+    if (!piece) return null;
+    const values = piece.values.subarray(offset * this.size, (offset + 1) * this.size);
+    return { values, zero: piece.zero, unit: piece.unit, reason: piece.unread[offset] };
+  }
+
+  // The nearest piece that is missing, with its distance in pieces; lets go of those too far away.
+  missing(budget) {
+    const { per_piece } = this.meta, here = Math.floor(this.index / per_piece);
+    const all = [...Array(Math.ceil(this.count / per_piece)).keys()];
+    const near = all.sort((a, b) => Math.abs(a - here) - Math.abs(b - here) || b - a);
+    const room = Math.max(2, Math.floor(budget / (per_piece * this.size)));
+    near.slice(room).forEach((number) => this.pieces.delete(number));
+    const number = near.slice(0, room)
+      .find((one) => !this.pieces.has(one) && (this.tries.get(one) || 0) < TRIES);
+    return number === undefined ? null : { number, distance: Math.abs(number - here) };
+  }
+
+  get loaded() {
+    return [...this.pieces.keys()].reduce((n, number) =>
+      n + Math.min(this.meta.per_piece, this.count - number * this.meta.per_piece), 0);
+  }
+
+  usePreset(name) {
+    if (name === FULL) {
+      const slice = this.slice();
+      if (!slice) return;
+      let [low, high] = [65535, 0];
+      for (const v of slice.values) { if (v < low) low = v; if (v > high) high = v; }
+      this.setWindow(slice.zero + slice.unit * (low + high) / 2, slice.unit * Math.max(1, high - low));
+    } else if (name in this.meta.presets) {
+      this.setWindow(...this.meta.presets[name]);
+    } else return;
+    this.preset = name;
+  }
+
+  setWindow(centre, width) {
+    const usual = Object.values(this.meta.presets)[0][1];
+    this.centre = centre;
+    this.width = clamp(width, usual / 500, usual * 20);
+    this.preset = OWN;
+  }
+
+  // Grey of each of the 65,536 numbers, as one pixel of an ImageData.
+  greys(zero, unit) {
+    const key = `${zero} ${unit} ${this.centre} ${this.width}`;
+    if (this.lutKey !== key) {
+      this.lutKey = key;
+      this.lut ||= new Uint32Array(65536);
+      const gain = (255 * unit) / this.width, start = (255 * (zero - this.centre)) / this.width + 127.5;
+      for (let v = 0; v < 65536; v++) {
+        const grey = clamp(start + v * gain, 0, 255) | 0;
+        this.lut[v] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
       }
-      panel.source.getContext("2d").putImageData(image, 0, 0);
-      const canvas = panel.canvas;
-      const ratio = window.devicePixelRatio || 1;
-      const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-      if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
-      const context = canvas.getContext("2d");
-      context.imageSmoothingQuality = "high";
-      const scale = Math.min(w / (meta.columns * meta.aspect), h / meta.rows);
-      const [dw, dh] = [meta.columns * meta.aspect * scale, meta.rows * scale];
-      context.fillStyle = "#000";
-      context.fillRect(0, 0, w, h);
-      context.drawImage(panel.source, (w - dw) / 2, (h - dh) / 2, dw, dh);
-      panel.where.textContent = meta.total > 1 ? `${meta.first + view.index + 1} / ${meta.total}` : "";
-      const real = (v) => Number(v.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4, useGrouping: false });
-      panel.level.textContent = panel.kind === "heat" ? "" :
-        `L ${real(meta.zero + view.centre * meta.unit)}  W ${real(view.width * meta.unit)}`;
     }
-    view.sliceInput.value = view.index;
-    view.centreInput.value = view.centre;
-    view.widthInput.value = view.width;
-    view.opacityInput.value = view.opacity;
-  };
-  view.draw = () => {
-    cancelAnimationFrame(view.request);
-    view.request = requestAnimationFrame(view.paint);
-  };
-  view.colours = new Float32Array(256 * 3);
-  for (let i = 0; i < 256; i++) view.colours.set(viridis(i / 255), 3 * i);
-  new ResizeObserver(() => view.draw()).observe(root);
-  return view;
+    return this.lut;
+  }
 }
 
-function panels(view) {
-  const box = view.root.querySelector(".panels");
-  const { kinds, names, letters, rows, columns, aspect, height_px } = view.meta;
-  const make = (className, text) => Object.assign(document.createElement("span"), { className, textContent: text });
-  view.panels = kinds.map((kind, i) => {
-    const panel = document.createElement("div");
-    panel.className = "panel";
-    panel.style.height = `${height_px}px`;
-    const canvas = document.createElement("canvas");
-    const source = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
-    const [where, level] = [make("where", ""), make("level", "")];
-    panel.append(canvas, make("name", names[i]), where, level,
-      ...["left", "right", "top", "bottom"].map((side) => make(`mark ${side}`, letters[side] || "")));
-    let from = null;
+class Panel {
+  constructor({ stack, kind, name }, viewer) {
+    Object.assign(this, { stack, kind, viewer });
+    this.root = make("div", "panel");
+    this.canvas = make("canvas");
+    this.source = document.createElement("canvas");
+    this.where = make("span", "where");
+    this.notes = make("span", "notes");
+    this.level = make("span", "level");
+    this.scale = make("span", "scale");
+    this.message = make("span", "message");
+    this.marks = ["left", "right", "top", "bottom"].map((side) => [side, make("span", `mark ${side}`)]);
+    const title = make("span", "title");
+    title.append(make("span", "name", name), this.notes);
+    this.root.append(this.canvas, title, this.where, this.level, this.scale, this.message, ...this.marks.map((m) => m[1]));
+    this.listen();
+  }
+
+  get data() { return this.viewer.stacks[this.stack]; }
+
+  listen() {
+    const { canvas, viewer } = this;
+    let drag = null;
     canvas.onpointerdown = (e) => {
-      from = [e.clientX, e.clientY, view.centre, view.width];
+      const tool = e.button === 1 || e.shiftKey ? "pan" : e.button === 2 ? "zoom" : viewer.tool;
+      drag = { tool, x: e.clientX, y: e.clientY, centre: this.data.centre, width: this.data.width,
+        pan: [...viewer.pan], zoom: viewer.zoom, index: this.data.index };
       canvas.setPointerCapture(e.pointerId);
-      view.root.focus({ preventScroll: true });
+      viewer.root.focus({ preventScroll: true });
+      e.preventDefault();
     };
     canvas.onpointermove = (e) => {
-      if (!from) return;
-      view.width = Math.min(8190, Math.max(8, from[3] + (e.clientX - from[0]) * 10));
-      view.centre = Math.min(4095, Math.max(0, from[2] + (e.clientY - from[1]) * 8));
-      view.draw();
+      if (!drag) return;
+      const [dx, dy] = [e.clientX - drag.x, e.clientY - drag.y];
+      const usual = Object.values(this.data.meta.presets)[0][1];
+      if (drag.tool === "window") {
+        if (dx || dy) this.data.setWindow(drag.centre + (dy * usual) / 300, drag.width + (dx * usual) / 250);
+      } else if (drag.tool === "pan") viewer.pan = [drag.pan[0] + dx, drag.pan[1] + dy];
+      else if (drag.tool === "zoom") viewer.zoomTo(drag.zoom * Math.exp(-dy / 150));
+      else viewer.goTo(this.stack, drag.index + Math.round(dy / 6));
+      viewer.draw();
     };
-    canvas.onpointerup = canvas.onpointercancel = () => { from = null; };
-    canvas.ondblclick = view.reset;
-    return { kind, canvas, source, where, level, panel };
-  });
-  box.replaceChildren(...view.panels.map((p) => p.panel));
+    canvas.onpointerup = canvas.onpointercancel = () => { drag = null; };
+    canvas.oncontextmenu = (e) => e.preventDefault();
+    canvas.ondblclick = () => viewer.reset();
+    let wheel = 0;
+    this.root.addEventListener("wheel", (e) => {
+      const turn = (e.deltaY || e.deltaX) * (e.deltaMode ? 20 : 1);
+      if (e.ctrlKey || e.shiftKey) {
+        const box = canvas.getBoundingClientRect();
+        const at = [e.clientX - box.x - box.width / 2, e.clientY - box.y - box.height / 2];
+        viewer.zoomTo(viewer.zoom * Math.exp(-turn / 300), at);
+      } else if (this.data.count > 1) {
+        wheel += turn;
+        if (Math.abs(wheel) >= 40) { viewer.goTo(this.stack, this.data.index + Math.sign(wheel)); wheel = 0; }
+      } else return;
+      e.preventDefault();
+    }, { passive: false });
+  }
+
+  // Pixels of a canvas per mm (per pixel height where the header gives no spacing) that let the slice fit.
+  fit(w, h) {
+    const place = this.data.place(), [down, across] = place.spacing_mm || [1, 1];
+    return Math.min(w / (place.columns * across), h / (place.rows * down));
+  }
+
+  fill(slice) {
+    const { rows, columns } = this.data.meta, { source } = this;
+    if (source.width !== columns || source.height !== rows || !this.image) {
+      Object.assign(source, { width: columns, height: rows });
+      this.image = new ImageData(columns, rows);
+    }
+    const out = new Uint32Array(this.image.data.buffer), lut = this.data.greys(slice.zero, slice.unit), { values } = slice;
+    for (let i = 0; i < out.length; i++) out[i] = lut[values[i]];
+    const { heat, opacity } = this.viewer;
+    if (heat && this.kind !== "image") {
+      const mix = this.kind === "heat" ? 1 : opacity, bytes = this.image.data;
+      for (let i = 0, o = 0; i < heat.length; i++, o += 4) {
+        for (let k = 0; k < 3; k++) bytes[o + k] += (COLOURS[3 * heat[i] + k] - bytes[o + k]) * mix;
+      }
+    }
+    source.getContext("2d").putImageData(this.image, 0, 0);
+  }
+
+  paint(perMm) {
+    const { canvas, data, viewer } = this, { meta } = data, place = data.place();
+    const ratio = window.devicePixelRatio || 1, slice = data.slice();
+    const context = canvas.getContext("2d"), { width: w, height: h } = canvas;
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, w, h);
+    // Never another slice in the place of one that is not here.
+    if (slice && !slice.reason) {
+      this.fill(slice);
+      const [down, across] = place.spacing_mm || [1, 1], scale = perMm * viewer.zoom;
+      const [dw, dh] = [place.columns * across * scale, place.rows * down * scale];
+      context.imageSmoothingQuality = "medium";
+      context.drawImage(this.source, 0, 0, place.columns, place.rows,
+        (w - dw) / 2 + viewer.pan[0] * ratio, (h - dh) / 2 + viewer.pan[1] * ratio, dw, dh);
+    }
+    this.message.textContent = slice ? slice.reason || "" : `Loading slice ${data.index + 1} …`;
+    for (const [side, mark] of this.marks) mark.textContent = place.letters[side];
+    this.notes.textContent = place.notes.join("\n");
+    this.where.textContent = [
+      data.count > 1 ? `${data.index + 1} / ${data.count}` : "", this.position(), viewer.away(this.stack),
+    ].filter(Boolean).join("\n");
+    this.level.textContent = this.kind === "heat" ? "" : [
+      viewer.zoom === 1 ? "" : `${Math.round(100 * viewer.zoom)} %`, `L ${short(data.centre)}  W ${short(data.width)}`,
+    ].filter(Boolean).join("\n");
+    this.ruler(place.spacing_mm && (perMm * viewer.zoom) / ratio, w / ratio);
+  }
+
+  position() {
+    const mm = this.data.meta.positions_mm[this.data.index], [low, high] = this.data.place().axis;
+    return mm === null ? "" : `${mm < 0 ? low : high} ${Math.abs(mm).toFixed(1)} mm`;
+  }
+
+  ruler(pixelsPerMm, width) {
+    this.scale.classList.toggle("unknown", !pixelsPerMm);
+    if (!pixelsPerMm) {
+      this.scale.textContent = "no scale: pixel spacing unknown";
+      this.scale.style.width = "";
+      return;
+    }
+    const mm = [200, 100, 50, 20, 10, 5, 2, 1, 0.5].find((length) => length * pixelsPerMm <= 0.3 * width) || 0.2;
+    this.scale.textContent = `${mm} mm`;
+    this.scale.style.width = `${mm * pixelsPerMm}px`;
+  }
 }
 
-async function render({ data, parentElement, setTriggerValue }) {
-  let view = instances.get(parentElement);
-  if (!view) {
-    view = build(parentElement, setTriggerValue);
-    instances.set(parentElement, view);
+class Viewer {
+  constructor(parent, send) {
+    Object.assign(this, { send, root: parent.querySelector(".viewer"), stacks: [], panels: [], heat: null, opacity: 0.5,
+      zoom: 1, pan: [0, 0], tool: "window", linked: true, asked: null });
+    this.controls();
+    this.root.onkeydown = (event) => this.key(event);
+    new ResizeObserver(() => this.draw()).observe(this.root);
   }
-  const fresh = view.stackId !== data.stack_id;
-  view.meta = data;
-  if (fresh) {
-    view.stackId = data.stack_id;
-    view.index = data.index;
-    [view.centre, view.width] = data.window;
-    view.sliceInput.max = data.count - 1;
-    view.sliceInput.parentElement.hidden = data.count < 2;
-    view.sliceInput.parentElement.style.display = data.count < 2 ? "none" : "";
-    const buffer = await inflate(data.pixels);
-    if (view.stackId !== data.stack_id) return;
-    view.stack = new Uint16Array(buffer);
-  } else if (data.index !== view.told) {
-    view.index = data.index;
+
+  controls() {
+    const bar = this.root.querySelector(".bar"), tools = this.root.querySelector(".tools");
+    const button = (text, title, onclick) =>
+      Object.assign(make("button", "", text), { type: "button", title, ariaLabel: text.length > 1 ? null : title,
+        onclick: () => { onclick(); this.root.focus(); } });
+    const group = make("div", "group");
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", "What dragging does");
+    this.toolButtons = TOOLS.map(([tool, name, key]) =>
+      button(name, `Drag to ${name.toLowerCase()} (${key.toUpperCase()})`, () => { this.tool = tool; this.draw(); }));
+    group.append(...this.toolButtons);
+    this.presets = Object.assign(make("select", "presets"), { title: "Window preset (1 to 5)" });
+    this.presets.setAttribute("aria-label", "Window preset");
+    this.presets.onchange = () => { this.usePreset(this.presets.value); this.root.focus(); };
+    this.presets.onkeydown = (event) => event.stopPropagation();
+    this.linkButton = button("Linked", "", () => this.toggleLink());
+    this.status = make("span", "status");
+    this.status.setAttribute("role", "status");
+    bar.append(group, this.presets, this.linkButton,
+      button("Reset", "Window, zoom and place as at first (R)", () => this.reset()),
+      button("⛶", "Full screen (F)", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
+    const slider = (name, max, step, set) => {
+      const label = make("label"), input = Object.assign(make("input"), { type: "range", min: 0, max, step });
+      input.setAttribute("aria-label", name);
+      input.oninput = () => { set(Number(input.value)); this.draw(); };
+      input.onkeydown = (event) => event.stopPropagation();
+      label.append(make("span", "", name), input);
+      tools.append(label);
+      return input;
+    };
+    this.sliceInput = slider("Slice", 1, 1, (value) => this.goTo(0, value));
+    this.opacityInput = slider("Heat", 1, "any", (value) => { this.opacity = value; });
+    tools.append(this.status);
+    this.help = make("div", "help");
+    this.help.hidden = true;
+    const list = make("dl");
+    KEYS.forEach(([key, does]) => list.append(make("dt", "", key), make("dd", "", does)));
+    this.help.append(make("b", "", "Keys and mouse"), list);
+    this.help.onclick = () => this.toggleHelp();
+    this.root.append(this.help);
   }
-  view.told = data.index;
-  view.heat = data.heat ? new Uint8Array(await inflate(data.heat)) : null;
-  view.opacityInput.parentElement.style.display = view.heat ? "" : "none";
-  const shape = JSON.stringify([data.kinds, data.names, data.letters, data.rows, data.columns, data.height_px]);
-  if (fresh || shape !== view.shape) {
-    view.shape = shape;
-    panels(view);
+
+  key(event) {
+    if (event.altKey || event.metaKey || event.ctrlKey) return;
+    const step = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10,
+      Home: -1e9, End: 1e9 }[event.key];
+    const usual = this.stacks[0] && Object.values(this.stacks[0].meta.presets)[0][1];
+    const adjust = (centre, width) => () =>
+      this.stacks.forEach((s) => s.setWindow(s.centre + centre * s.width, s.width * width));
+    const tool = TOOLS.find((one) => one[2] === event.key);
+    const does = {
+      "+": () => this.zoomTo(this.zoom * 1.2), "=": () => this.zoomTo(this.zoom * 1.2),
+      "-": () => this.zoomTo(this.zoom / 1.2), "[": adjust(0, 1 / 1.1), "]": adjust(0, 1.1),
+      ",": adjust(-0.05, 1), ".": adjust(0.05, 1), r: () => this.reset(), l: () => this.toggleLink(),
+      f: () => this.fullScreen(), "?": () => this.toggleHelp(),
+      ...(this.help.hidden ? {} : { Escape: () => this.toggleHelp() }),
+    }[event.key];
+    if (step && this.stacks[0]?.count > 1) this.goTo(0, this.stacks[0].index + step);
+    else if (/^[1-9]$/.test(event.key)) this.usePreset(this.presetNames()[event.key - 1]);
+    else if (tool) this.tool = tool[0];
+    else if (does && usual) does();
+    else return;
+    event.preventDefault();
+    this.draw();
   }
-  view.root.querySelector(".help").textContent = data.count > 1
-    ? "Wheel or arrow keys step · drag sets window and level · double click resets"
-    : "Drag sets window and level · double click resets";
-  view.paint();
-  view.draw();
+
+  presetNames() { return [...Object.keys(this.stacks[0].meta.presets), FULL]; }
+
+  usePreset(name) {
+    this.stacks.forEach((stack) => stack.usePreset(name));
+    this.draw();
+  }
+
+  reset() {
+    Object.assign(this, { zoom: 1, pan: [0, 0] });
+    this.usePreset(this.presetNames()[0]);
+  }
+
+  zoomTo(zoom, at = [0, 0]) {
+    const next = clamp(zoom, 0.5, 20), by = next / this.zoom;
+    // What is under the pointer stays there.
+    this.pan = this.pan.map((pan, axis) => at[axis] - (at[axis] - pan) * by);
+    this.zoom = next;
+    this.draw();
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.();
+  }
+
+  toggleHelp() { this.help.hidden = !this.help.hidden; }
+
+  toggleLink() {
+    if (this.stacks.length < 2) return;
+    this.linked = !this.linked;
+    if (this.linked) this.goTo(0, this.stacks[0].index);
+    this.draw();
+  }
+
+  goTo(which, index) {
+    const stack = this.stacks[which], before = this.stacks.map((one) => one.index);
+    stack.index = clamp(index, 0, stack.count - 1);
+    const other = this.stacks[1 - which];
+    if (other && this.linked) other.index = this.counterpart(stack, other);
+    if (this.stacks.every((one, i) => one.index === before[i])) return;
+    this.draw();
+    this.ask();
+    clearTimeout(this.timer);
+    // Python is told where the reader rests, not every slice passed.
+    this.timer = setTimeout(() => {
+      if (this.stacks[0].index === this.told) return;
+      this.told = this.stacks[0].index;
+      this.send("index", this.told);
+    }, REST_MS);
+  }
+
+  // The slice of the other stack that belongs to where this one is.
+  counterpart(stack, other) {
+    if (this.meta.link.by !== "mm") {
+      return Math.round((stack.index / Math.max(1, stack.count - 1)) * (other.count - 1));
+    }
+    const here = stack.meta.positions_mm[stack.index];
+    let best = 0;
+    other.meta.positions_mm.forEach((mm, i) => {
+      if (Math.abs(mm - here) < Math.abs(other.meta.positions_mm[best] - here)) best = i;
+    });
+    return best;
+  }
+
+  // How far the second stack's slice is from the first one's, where both are linked by millimetres.
+  away(which) {
+    if (which !== 1 || !this.linked || this.meta.link.by !== "mm") return "";
+    const [one, two] = this.stacks.map((stack) => stack.meta.positions_mm[stack.index]);
+    const gap = Math.abs(one - two);
+    return gap < 0.05 ? "same position" : `nearest: ${gap.toFixed(1)} mm away`;
+  }
+
+  // Ask for the nearest piece that is missing; one at a time, so that a reader who moves on is served there first.
+  ask() {
+    if (this.asked) return;
+    const budget = BUDGET / this.stacks.length;
+    const [next] = this.stacks.map((stack) => ({ stack, ...stack.missing(budget) }))
+      .filter((one) => one.number !== undefined).sort((a, b) => a.distance - b.distance);
+    if (!next) return;
+    next.stack.tries.set(next.number, (next.stack.tries.get(next.number) || 0) + 1);
+    this.asked = `${next.stack.meta.id} ${next.number}`;
+    this.send("want", { stack: next.stack.meta.id, piece: next.number });
+  }
+
+  draw() {
+    cancelAnimationFrame(this.request);
+    this.request = requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    if (!this.panels.length) return;
+    const ratio = window.devicePixelRatio || 1;
+    for (const { canvas } of this.panels) {
+      const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+      if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+    }
+    const fits = this.panels.map((panel) => panel.fit(panel.canvas.width, panel.canvas.height));
+    // A millimetre is as long in every panel, so that sizes can be compared, where every header tells it.
+    const known = this.panels.every((panel) => panel.data.place().spacing_mm);
+    this.panels.forEach((panel, i) => panel.paint(known ? Math.min(...fits) : fits[i]));
+    this.showState();
+  }
+
+  showState() {
+    const [lead] = this.stacks;
+    this.sliceInput.value = lead.index;
+    this.opacityInput.value = this.opacity;
+    this.toolButtons.forEach((button, i) => button.setAttribute("aria-pressed", String(TOOLS[i][0] === this.tool)));
+    const own = [...this.presets.options].find((option) => option.value === OWN);
+    if (own) own.hidden = lead.preset !== OWN;
+    this.presets.value = lead.preset;
+    this.linkButton.hidden = this.stacks.length < 2;
+    this.linkButton.textContent = this.linked ? "Linked" : "Not linked";
+    this.linkButton.title = `${this.meta.link.why} (L)`;
+    this.linkButton.setAttribute("aria-pressed", String(this.linked));
+    const [here, all] = ["loaded", "count"].map((name) => this.stacks.reduce((sum, stack) => sum + stack[name], 0));
+    const loading = here < all ? `${here} of ${all} slices here` : "";
+    this.status.textContent = loading || (this.stacks.length > 1 && this.linked ? this.meta.link.why : "");
+  }
+
+  layout() {
+    const { panels, stacks, height_px } = this.meta;
+    const shape = JSON.stringify([panels, stacks.map((one) => one.id), height_px]);
+    if (shape === this.shape) return;
+    this.shape = shape;
+    this.panels = panels.map((panel) => new Panel(panel, this));
+    this.root.style.setProperty("--height", `${height_px}px`);
+    this.root.querySelector(".panels").replaceChildren(...this.panels.map((panel) => panel.root));
+    this.presets.replaceChildren(...[...this.presetNames(), OWN].map((name, i) =>
+      Object.assign(make("option", "", name), { value: name, hidden: name === OWN })));
+    this.sliceInput.max = this.stacks[0].count - 1;
+    this.sliceInput.parentElement.hidden = this.stacks[0].count < 2;
+    this.opacityInput.parentElement.hidden = !this.meta.has_heat;
+  }
+
+  async render(bytes) {
+    const { meta, blobs } = unpack(bytes);
+    const before = this.stacks, lead = before[0]?.meta.id;
+    this.meta = meta;
+    this.stacks = meta.stacks.map((one) => before.find((stack) => stack.meta.id === one.id) || new Stack(one));
+    if (lead !== meta.stacks[0].id || meta.index !== this.told) this.stacks[0].index = meta.index;
+    this.told = meta.index;
+    if (this.stacks[1] && this.linked) this.stacks[1].index = this.counterpart(this.stacks[0], this.stacks[1]);
+    this.layout();
+    this.heat = meta.has_heat ? await inflate(blobs[meta.pieces.length]) : null;
+    await Promise.all(meta.pieces.map((piece, i) =>
+      this.stacks.find((stack) => stack.meta.id === piece.stack_id)?.add(piece, blobs[i])));
+    if (this.meta !== meta) return; // a newer message came meanwhile and goes on from here
+    this.asked = null;
+    this.draw();
+    this.ask();
+    const inside = this.root.getRootNode().activeElement || document.activeElement !== document.body;
+    if (!inside && this.stacks[0].count > 1) this.root.focus({ preventScroll: true });
+  }
 }
 
-export default function (component) {
-  render(component);
+export default function ({ data, parentElement, setTriggerValue }) {
+  if (!instances.has(parentElement)) instances.set(parentElement, new Viewer(parentElement, setTriggerValue));
+  instances.get(parentElement).render(data);
 }
