@@ -8,7 +8,7 @@ import streamlit as st
 from core import label_log, label_queue
 from core.errors import CoreError
 from core.label_queue import HEADS
-from pages.shared import cached, desk, state, widgets
+from pages.shared import cached, desk, widgets
 from pages.shared.components.label_keys import label_keys
 from pages.shared.desk import Desk
 from pages.shared.viewer import draw_stacks
