@@ -223,12 +223,17 @@ def apply_label_log(table: pd.DataFrame, log: list[dict]) -> pd.DataFrame:
         return table
     table = table.copy()
     rows_of = rows_by_key(table, lines)
-    for line in lines:
-        rows = [row for key in keys_of(line) for row in rows_of.get(key, ())]
-        table.loc[rows, line["column"]] = line["new"]
-        table.loc[rows, f"{line['column']}_rule"] = "person"
-        if line["column"] == "sequence":
-            table.loc[rows, "sequence_evidence"] = f"{line['by']}, {line['at']}"
+    for column in WORDS:
+        # The newest line of each row, then one assignment a column: each costs as much as the table is long.
+        newest = {row: line for line in lines if line["column"] == column
+                  for key in keys_of(line) for row in rows_of.get(key, ())}  # fmt: skip
+        if not newest:
+            continue
+        rows = list(newest)
+        table.loc[rows, column] = pd.array([line["new"] for line in newest.values()], dtype="str")
+        table.loc[rows, f"{column}_rule"] = "person"
+        if column == "sequence":
+            table.loc[rows, "sequence_evidence"] = [f"{line['by']}, {line['at']}" for line in newest.values()]
     return table
 
 
