@@ -229,7 +229,9 @@ def answers_by(queue: pd.DataFrame, log: list[dict], by: str) -> pd.DataFrame:
     for head in HEADS:
         by_key = pd.Series(places[head], dtype="float64")
         latest = np.fmax(by_key.reindex(queue.index).to_numpy(), by_key.reindex(queue["SeriesInstanceUID"]).to_numpy())
-        words = [None if np.isnan(place) else lines[int(place)]["new"] for place in latest]
+        words = np.full(len(queue), None)
+        answered = np.flatnonzero(~np.isnan(latest))
+        words[answered] = [lines[int(place)]["new"] for place in latest[answered]]
         answers[head] = pd.array(words, dtype="str")
         open_ |= queue[f"asks_{head}"].to_numpy(bool) & np.isnan(latest)
     return answers.assign(done=~open_)
@@ -246,11 +248,10 @@ def per_minute(queue: pd.DataFrame, log: list[dict], by: str) -> float | None:
     >>> per_minute(queue, log, "Ada")
     3.0
     """
-    keys = {*queue.index, *queue["SeriesInstanceUID"]}
-    last = {}
-    for line in standing(log):
-        if line["by"] == by and keys.intersection(keys_of(line)):
-            last[str(line["key"])] = datetime.fromisoformat(line["at"]).timestamp()
+    mine = [(key, line) for line in standing(log) if line["by"] == by for key in keys_of(line)]
+    said, uids = {key for key, _ in mine}, queue["SeriesInstanceUID"]
+    here = {*queue.index[queue.index.isin(said)], *uids[uids.isin(said)]}
+    last = {str(line["key"]): datetime.fromisoformat(line["at"]).timestamp() for key, line in mine if key in here}
     times = sorted(last.values(), reverse=True)
     breaks = [place for place in range(1, len(times)) if times[place - 1] - times[place] > PAUSE_S]
     times = times[: breaks[0]] if breaks else times

@@ -78,8 +78,8 @@ def rows(at: Desk) -> None:
             shown[f"Model: {head}"] = table[f"model_{head}"]
     st.caption("Choose rows to label them together, or to keep them as a queue of their own.")
     event = st.dataframe(
-        shown.drop(columns="Description") if at.blind else shown, hide_index=True, height=460, key="queue-rows",
-        on_select="rerun", selection_mode="multi-row",
+        shown.drop(columns=["Description", "What is wrong"]) if at.blind else shown, hide_index=True, height=460,
+        key="queue-rows", on_select="rerun", selection_mode="multi-row",
     )  # fmt: skip
     chosen = list(table.index[[row for row in event.selection.rows if row < len(table)]])
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -47,8 +47,8 @@ def follow(answers: Answers) -> None:
     done, total = status["done"], status["total"]
     spent = time.time() - status["started"]
     left = f" · about {spent / done * (total - done):.0f} s left" if done > total / 20 else ""
-    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    bar, stop = st.columns([4, 1], vertical_alignment="center")
     bar.progress(done / total if total else 0.0, text=f"{status['message']}: {done:,} of {total:,}{left}")
-    if stop.button("Cancel", icon=":material/close:"):
+    if stop.button("Cancel"):
         model_answers.cancel(answers)
         st.rerun()

@@ -76,7 +76,7 @@ def said(at: Desk, item: str, hidden: bool) -> None:
 
 def label_row(head: str, row: pd.Series, mine: str | None, model: bool) -> str:
     """Return HTML of what is said of a head, and whether it fits the person's answer or, before that, each other."""
-    p = f' <span class="small">{100 * row[f"{head}_p"]:.0f} %</span>' if pd.notna(row[f"{head}_p"]) else ""
+    p = f' <span class="small">{100 * row[f"{head}_p"]:.0f}\u202f%</span>' if pd.notna(row[f"{head}_p"]) else ""
     verdict = widgets.verdict_chip(row[f"{head}_verdict"]) if pd.notna(row[f"{head}_verdict"]) else ""
     if pd.notna(mine):
         others = {"header": row[head], "model": row[f"model_{head}"]}

@@ -47,7 +47,7 @@ def log(at: Desk) -> None:
         widgets.empty(f"{who} answered yet", "Answers appear here with who gave them, when, and what they changed.")
         return
     event = st.dataframe(
-        lines[list(_HEADINGS)].rename(columns=_HEADINGS), hide_index=True, height=460, key="log-rows",
+        lines[list(_HEADINGS)].rename(columns=_HEADINGS), hide_index=True, key="log-rows",
         on_select="rerun", selection_mode="single-row",
     )  # fmt: skip
     rows = [row for row in event.selection.rows if row < len(lines)]
