@@ -21,7 +21,7 @@ COHORT = "phantom"
 PATIENTS = 12
 SEED = 7
 #: Raised whenever the phantoms change, so that older cohorts are made anew.
-_VERSION = 5
+_VERSION = 6
 #: Another seed than the cohort's: the example's patient is in no cohort.
 _EXAMPLE_SEED = 8
 
