@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core import cohort
+from core.errors import CoreError
 from core.header_table import HIDDEN
 from core.label_words import plane_words, sequence_words
 from core.stack_links import link_stacks
@@ -19,8 +20,6 @@ FACTS = {
     "Position (mm)": "position_mm", "Tilt (°)": "tilt_deg", "Contrast agent": "ContrastBolusAgent",
     "Image type": "ImageType", "Split": "split", "File": "shown_path",
 }  # fmt: skip
-#: Which piece of which stack the browser has asked for; read once by the rerun that its asking makes.
-_WANTED = "viewer-wanted"
 
 
 def header_facts(row: pd.Series) -> dict[str, object]:
@@ -59,7 +58,11 @@ def header_panel(made: cohort.Cohort, key: str) -> None:
         help="Names, identifiers, dates, places and private text stay hidden unless this is on. It is off again when "
         "you leave the page, and no link carries it.",
     )  # fmt: skip
-    table = cached.attributes(made, key, identity)
+    try:
+        table = cached.attributes(made, key, identity)
+    except CoreError as error:
+        st.error(str(error))
+        return
     hidden = int((table["value"] == HIDDEN).sum())
     joined = (table["tag"] + " " + table["name"] + " " + table["value"]).str.lower()
     for word in words.split():
@@ -101,20 +104,45 @@ def beside_choice(made: cohort.Cohort, row: pd.Series) -> str | None:
     return chosen
 
 
-def draw_stacks(made: cohort.Cohort, uid: str, at: int, beside: str | None) -> None:
-    """Draw the series, and the one beside it; send the pixels that the browser has asked for."""
+def draw_stacks(
+    made: cohort.Cohort,
+    uid: str,
+    at: int,
+    beside: str | None = None,
+    *,
+    key: str = "viewer",
+    name: str | None = None,
+    height_px: int = 600,
+) -> None:
+    """Draw a series, and another beside it; send the pixels that the browser has asked for.
+
+    Parameters
+    ----------
+    made : Cohort
+    uid : str
+        *SeriesInstanceUID*.
+    at : int
+        Slice to show, counted in the order of `cached.series_rows`; the address follows the reader.
+    beside : str, optional
+        *SeriesInstanceUID* of another series of the study.
+    key : str
+        Streamlit key.
+    name : str, optional
+        What the picture is called instead of by its labels, for readers who must not see them.
+    height_px : int
+    """
     rows = cached.series_rows(made, uid)
     uids = [uid, beside] if beside else [uid]
     stacks = [cached.stack(made, one) for one in uids]
     link = ("share", "")
     if beside:
-        parts = [(other, cached.series_rows(made, other)) for other in uids]
-        places = [where_it_lies(part, cached.frame_of_reference(made, part.index[0])) for _, part in parts]
-        answer = link_stacks(*places)
+        parts = [cached.series_rows(made, other) for other in uids]
+        answer = link_stacks(*(where_it_lies(part, cached.frame_of_reference(made, part.index[0])) for part in parts))
         link = (answer.by, answer.why)
     # The piece around the reader goes with the first message; after that the browser asks.
-    wanted = st.session_state.pop(_WANTED, None)
-    if wanted is None and "viewer" not in st.session_state:
+    asked = f"{key}-wanted"
+    wanted = st.session_state.pop(asked, None)
+    if wanted is None and key not in st.session_state:
         wanted = stacks[0].id, at // stacks[0].per_piece
     pieces = [
         cached.piece(made, one, wanted[1])
@@ -126,9 +154,12 @@ def draw_stacks(made: cohort.Cohort, uid: str, at: int, beside: str | None) -> N
         state.put(**{state.SLICE: rows.index[index]})
 
     def want(stack_id: str, number: int) -> None:
-        st.session_state[_WANTED] = stack_id, number
+        st.session_state[asked] = stack_id, number
 
-    slice_viewer(stacks, pieces, key="viewer", index=at, link=link, height_px=600, on_step=step, on_want=want)
+    slice_viewer(
+        stacks, pieces, key=key, index=at, link=link, height_px=height_px, on_step=step, on_want=want,
+        panels=() if name is None else (("image", name),),
+    )  # fmt: skip
     st.caption(order_words(rows))
 
 
