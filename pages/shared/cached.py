@@ -31,6 +31,7 @@ from core import (
     studies,
     thumbnails,
 )
+from core.errors import UnreadableFile
 from core.explanations.jury import JURY_FILE, Verdict
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
@@ -235,14 +236,17 @@ def _reader(made: cohort.Cohort) -> ReadPixels:
 
 
 def frame_of_reference(made: cohort.Cohort, key: str) -> str | None:
-    """*FrameOfReferenceUID* of a slice, read from its file; the slice table does not keep it."""
+    """*FrameOfReferenceUID* of a slice, read from its file, for the slice table does not keep it; None without one."""
     row = made.table.loc[key]
     return _frame_of_reference(str(made.root / row["path"]), int(row["file_mtime_ns"]))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _frame_of_reference(path: str, stamp: int) -> str | None:
-    return get_sandbox().parse(Path(path))[0].get("FrameOfReferenceUID")
+    try:
+        return get_sandbox().parse(Path(path))[0].get("FrameOfReferenceUID")
+    except UnreadableFile:
+        return None  # the viewer says of each slice that it cannot read why
 
 
 def attributes(made: cohort.Cohort, key: str, identity: bool) -> pd.DataFrame:

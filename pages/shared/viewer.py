@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core import cohort
+from core.errors import CoreError
 from core.header_table import HIDDEN
 from core.label_reasons import plane_words, sequence_words
 from core.stack_links import link_stacks
@@ -59,7 +60,11 @@ def header_panel(made: cohort.Cohort, key: str) -> None:
         help="Names, identifiers, dates, places and private text stay hidden unless this is on. It is off again when "
         "you leave the page, and no link carries it.",
     )  # fmt: skip
-    table = cached.attributes(made, key, identity)
+    try:
+        table = cached.attributes(made, key, identity)
+    except CoreError as error:
+        st.error(str(error))
+        return
     hidden = int((table["value"] == HIDDEN).sum())
     joined = (table["tag"] + " " + table["name"] + " " + table["value"]).str.lower()
     for word in words.split():
@@ -102,11 +107,31 @@ def beside_choice(made: cohort.Cohort, row: pd.Series) -> str | None:
 
 
 def draw_stacks(
-    made: cohort.Cohort, uid: str, at: int, beside: str | None = None, *, key: str, height_px: int, named: bool = True
+    made: cohort.Cohort,
+    uid: str,
+    at: int,
+    beside: str | None = None,
+    *,
+    key: str,
+    height_px: int,
+    named: bool = True,
 ) -> None:
-    """Draw the series, and the one beside it; send the pixels that the browser has asked for.
+    """Draw a series, and another beside it; send the pixels that the browser has asked for.
 
-    Without `named` nothing says what the series is.
+    Parameters
+    ----------
+    made : Cohort
+    uid : str
+        *SeriesInstanceUID*.
+    at : int
+        Slice to show, counted in the order of `cached.series_rows`; the address follows the reader.
+    beside : str, optional
+        *SeriesInstanceUID* of another series of the study.
+    key : str
+        Streamlit key.
+    height_px : int
+    named : bool
+        Without, nothing says what the series is, for readers who must not know yet.
     """
     rows = cached.series_rows(made, uid)
     uids = [uid, beside] if beside else [uid]
@@ -118,9 +143,8 @@ def draw_stacks(
         stacks = [replace(stack, title=title) for stack, title in zip(stacks, titles, strict=True)]
     link = ("share", "")
     if beside:
-        parts = [(other, cached.series_rows(made, other)) for other in uids]
-        places = [where_it_lies(part, cached.frame_of_reference(made, part.index[0])) for _, part in parts]
-        answer = link_stacks(*places)
+        parts = [cached.series_rows(made, other) for other in uids]
+        answer = link_stacks(*(where_it_lies(part, cached.frame_of_reference(made, part.index[0])) for part in parts))
         link = (answer.by, answer.why)
     # The piece around the reader goes with the first message; after that the browser asks.
     asked = f"{key}-wants"  # which piece of which stack; read once by the rerun that the browser's asking makes

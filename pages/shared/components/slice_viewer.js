@@ -281,7 +281,7 @@ class Viewer {
     this.status.setAttribute("role", "status");
     bar.append(group, this.presets, this.linkButton,
       button("Reset", "Window, zoom and place as at first (R)", () => this.reset()),
-      button("⛶", "Full screen (F)", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
+      button("Full screen", "The viewer on the whole screen (F)", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
     const slider = (name, max, step, set) => {
       const label = make("label"), input = Object.assign(make("input"), { type: "range", min: 0, max, step });
       input.setAttribute("aria-label", name);
