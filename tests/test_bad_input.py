@@ -351,8 +351,8 @@ CASES = {
         values={"sequence": "OTHER"}),
     "rle.dcm": Case(classic(RAMP, RLELossless), values={"sequence": "T1"}),
     "deflated.dcm": Case(classic(RAMP, DeflatedExplicitVRLittleEndian), values={"sequence": "T1"}),
-    "jpeg_ls.dcm": Case(shipped("MR_small_jpeg_ls_lossless.dcm"), values={"sequence": "T2"}),
-    "jpeg2000.dcm": Case(shipped("MR_small_jp2klossless.dcm"), values={"sequence": "T2"}),
+    "jpeg_ls.dcm": Case(shipped("MR_small_jpeg_ls_lossless.dcm"), values={"sequence": None}),
+    "jpeg2000.dcm": Case(shipped("MR_small_jp2klossless.dcm"), values={"sequence": None}),
     "jpeg_lossless.dcm": Case(shipped("SC_rgb_jpeg_gdcm.dcm"), values={"Rows": 100}),
     "jpeg.dcm": Case(encapsulated(JPEGBaseline8Bit, jpeg(16, 16), pixels=RAMP.astype("u1")), values={"sequence": "T1"}),
 }  # fmt: skip
