@@ -176,7 +176,7 @@ def select(index: FacetIndex, choice: Choice) -> Answer:
     >>> from core.slice_table import COLUMNS, typed
     >>> rows = [{"PatientID": p, "SeriesInstanceUID": p, "plane": "axial", "sequence": s, "conflict": "", "frame": 0}
     ...         for p, s in (("P-1", "T1"), ("P-1", "T2"), ("P-2", "T2"))]
-    >>> counted = {"image_number", "Rows", "Columns", "file_size", "file_mtime_ns"}
+    >>> counted = {"image_number", "stack", "Rows", "Columns", "file_size", "file_mtime_ns"}
     >>> table = typed([{**row, **dict.fromkeys(counted, 1)} for row in rows], COLUMNS)
     >>> answer = select(build_index(table), Choice({"sequence": ["T2"]}))
     >>> answer.slices, answer.counts["sequence"], answer.counts["patient"]
