@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.cohort_journal import journal_path
 from core.errors import CohortError
 from core.label_log import apply_label_log, read_log
+from core.listing import Stamp
 from core.pseudonyms import shown_paths
 from core.settings import get_settings
 from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, typed
@@ -52,7 +54,8 @@ def write(cohort: Cohort) -> Cohort:
         "files": cohort.n_files,
         "rejected": len(cohort.rejected),
     }
-    both = [table[["shown_path", "path"]].drop_duplicates() for table in (cohort.table, cohort.rejected)]
+    columns = ["shown_path", "path", "file_size", "file_mtime_ns"]
+    both = [table[columns].drop_duplicates("path") for table in (cohort.table, cohort.rejected)]
     places = pd.concat(both).assign(root=str(cohort.root))
     private = _private(cohort.name)
     private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -70,6 +73,7 @@ def write(cohort: Cohort) -> Cohort:
             path.touch(mode=0o600, exist_ok=False)
         places.to_parquet(places_, index=False)
         identities.write_text(json.dumps(dict(cohort.identities)), "utf-8")
+    journal_path(cohort.name, cohort.root).unlink(missing_ok=True)
     return read(cohort.name)
 
 
@@ -148,6 +152,21 @@ def _with_places(cohort: Cohort) -> Cohort:
            for part, table in (("table", cohort.table), ("rejected", cohort.rejected))}  # fmt: skip
     root = Path(places["root"].iloc[0]) if len(places) else cohort.root
     return replace(cohort, root=root, identities=identities, **put)
+
+
+def read_stamps(name: str) -> tuple[Path, dict[str, Stamp]] | None:
+    """Give the root of a cohort of the workspace, and size and time of each of its files as they were scanned.
+
+    None where the cohort was passed on without its private files, or by a version that kept none.
+    """
+    try:
+        places = pd.read_parquet(_private(name))
+        sizes, times = (places[column].tolist() for column in ("file_size", "file_mtime_ns"))
+    except (FileNotFoundError, KeyError):
+        return None
+    if not len(places):
+        return None
+    return Path(places["root"].iloc[0]), dict(zip(places["path"].tolist(), zip(sizes, times, strict=True), strict=True))
 
 
 def list_cohorts() -> list[str]:

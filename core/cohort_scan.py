@@ -3,22 +3,27 @@
 No pixels are held: a header is asked of the sandbox, becomes one row, and is forgotten.
 """
 
+import json
 import math
+import operator
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from core import sources
-from core.cohort_files import read_unlogged
+from core.cohort_files import list_cohorts, read, read_stamps, read_unlogged, write
+from core.cohort_journal import Journal, journal_path
 from core.errors import CohortError, InputError, UnreadableFile
 from core.label_log import LOG_NAME
 from core.labels import label_header, seed_name
+from core.listing import Stamp, find_files
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
-from core.sandbox import Sandbox, Sandboxes
+from core.sandbox import Answer, Sandbox, Sandboxes
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, typed
 from core.splits import patient_split
@@ -26,28 +31,101 @@ from core.splits import patient_split
 #: Where enhanced files keep what classic ones write under another keyword.
 _ENHANCED = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes", "SequenceName": "PulseSequenceName"}
 _FREE_TEXT = ("SeriesDescription", "ContrastBolusAgent", "SequenceName", "sequence_evidence")
+#: Without these a row is made of its file's path too.
+_IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 #: Rows that are turned into columns at a time: dictionaries of 300,000 slices would take gigabytes.
 _CHUNK = 5000
+#: Files that are asked of a sandbox at a time; by path, so that most are of one series.
+_BATCH = 64
 
 
 @dataclass
 class _Gathered:
-    """What a scan has found so far."""
+    """What a scan has found so far.
+
+    Slices of a series have nearly all in common. A row is made of the first with the same shared header, and of the
+    others only what is their own.
+    """
 
     chunks: list[pd.DataFrame] = field(default_factory=list)
-    rows: list[dict] = field(default_factory=list)
     rejected: list[dict] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
+    _headers: dict[str, dict] = field(default_factory=dict)
+    _places: dict[tuple[str, str], int] = field(default_factory=dict)
+    _rows: list[dict] = field(default_factory=list)
+    _own: list[tuple] = field(default_factory=list)
 
-    def add(self, rows: list[dict]) -> None:
-        self.rows += rows
-        if len(self.rows) >= _CHUNK:
+    def add(self, relative: str, stamp: Stamp, answer: Answer) -> None:
+        """Add a file's slices, or its rejection."""
+        facts = {"path": relative, "file_size": stamp[0], "file_mtime_ns": stamp[1]}
+        if isinstance(answer, UnreadableFile):
+            self.rejected.append({**facts, "reason": str(answer)})
+            return
+        seed = seed_name(relative.rpartition("/")[2])
+        for text, own in answer:
+            if (header := self._headers.get(text)) is None:
+                header = self._headers[text] = json.loads(text)
+            by_header = header["kind"] == "dicom" and not seed and "SOPInstanceUID" in own
+            key = text, "" if by_header and all(map(header.get, _IDENTIFIERS)) else relative
+            if (place := self._places.get(key)) is None:
+                place = self._places[key] = len(self._rows)
+                self._rows.append(_row({**header, **own}, facts, self.words))
+            uid = own.get("SOPInstanceUID") or self._rows[place]["SOPInstanceUID"]
+            number = own.get("InstanceNumber") or (seed["InstanceNumber"] if seed else None)
+            position = _position_mm(header.get("ImageOrientationPatient"), own.get("ImagePositionPatient"))
+            self._own.append((place, relative, own["frame"], uid, _as("Int64", number), position, *stamp))
+        if len(self._own) >= _CHUNK:
             self.flush()
 
     def flush(self) -> None:
-        if self.rows:
-            self.chunks.append(typed(self.rows, COLUMNS))
-            self.rows = []
+        """Turn rows into columns."""
+        if not self._own:
+            return
+        places, *own = zip(*self._own, strict=True)
+        names = ("path", "frame", "SOPInstanceUID", "InstanceNumber", "position_mm", "file_size", "file_mtime_ns")
+        columns = typed(pd.DataFrame(dict(zip(names, own, strict=True))), {name: COLUMNS[name] for name in names})
+        chunk = typed(self._rows, COLUMNS).take(places).reset_index(drop=True)
+        chunk[list(names)] = columns
+        self.chunks.append(chunk)
+        for gathered in (self._headers, self._places, self._rows, self._own):
+            gathered.clear()
+
+
+def index(
+    path: Path | str,
+    name: str,
+    source: str = "folder",
+    workers: int = 1,
+    report: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Bring a cohort of the workspace up to date with its folder: scan what is new or changed, and write it.
+
+    Parameters
+    ----------
+    path, name, source, workers, report
+        As for `scan`. What `report` raises stops the work; the next call goes on where it ended.
+
+    Returns
+    -------
+    Cohort
+        As `read` gives it.
+
+    Raises
+    ------
+    InputError
+        When there is nothing at `path`, or the cohort of that name is of another place.
+    CohortError
+        As `read` and `write`.
+    """
+    path = Path(path)
+    _check_there(path)
+    known = name in list_cohorts()
+    if known and (old := read_stamps(name)) is not None and old == (_root(path), find_files(path.resolve())):
+        return read(name)
+    previous = read(name) if known else None
+    if previous is not None and previous.root.resolve() != _root(path):
+        raise InputError(f"There is a cohort {name!r} of another folder already. Choose another name for this one.")
+    return write(scan(path, name, source, workers, report, previous, resume=True))
 
 
 def scan(
@@ -57,6 +135,7 @@ def scan(
     workers: int = 1,
     report: Callable[[int, int], None] | None = None,
     previous: Cohort | None = None,
+    resume: bool = False,
 ) -> Cohort:
     """Index the slices of a folder or a file.
 
@@ -75,6 +154,9 @@ def scan(
     previous : Cohort, optional
         An earlier scan of the same place; files of unchanged size and time are taken from it unread. Labels
         that people changed are not: they stand in the cohort's log and are applied when it is read.
+    resume : bool
+        Keep what was read in the workspace's private files, and begin with what an interrupted scan of the same
+        name and place left there; `core.cohort_files.write` removes it.
 
     Returns
     -------
@@ -92,34 +174,46 @@ def scan(
         When `previous` is of another place.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
-    root = (path if path.is_dir() else path.parent).resolve()
+    _check_there(path)
+    root = _root(path)
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {file.relative_to(root).as_posix(): file for file in sorted(sources.find_files(path.resolve()))}
-    stats = {relative: (file.lstat().st_size, file.lstat().st_mtime_ns) for relative, file in found.items()}
+    stamps = find_files(path.resolve())
     gathered = _Gathered()
-    kept = _keep_unchanged(previous, stats, gathered)
-    fresh = [relative for relative in found if relative not in kept]
+    kept = _keep_unchanged(previous, stamps, gathered)
     done = len(kept)
     if report:
-        report(done, len(found))
-    for relative, answer in _parse(fresh, found, workers):
-        size, mtime_ns = stats[relative]
-        facts = {"path": relative, "file_size": size, "file_mtime_ns": mtime_ns}
-        if isinstance(answer, UnreadableFile):
-            gathered.rejected.append({**facts, "reason": str(answer)})
-        else:
-            gathered.add([_row(header, facts, gathered.words) for header in answer])
-        done += 1
-        if report:
-            report(done, len(found))
+        report(done, len(stamps))
+    with Journal(journal_path(name, root)) if resume else nullcontext() as journal:
+        for relative, stamp, answer in journal.read() if journal else ():
+            if relative not in kept and stamps.get(relative) == stamp:
+                gathered.add(relative, stamp, answer)
+                kept.add(relative)
+        fresh = [relative for relative in stamps if relative not in kept]
+        done = len(kept)
+        for relatives, answers in _parse(fresh, root, workers):
+            batch = [(relative, stamps[relative], answer) for relative, answer in zip(relatives, answers, strict=True)]
+            if journal:
+                journal.append(batch)
+            for file in batch:
+                gathered.add(*file)
+            done += len(batch)
+            if report:
+                report(done, len(stamps))
     gathered.flush()
     return _assemble(gathered, name, root, source)
 
 
-def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], gathered: _Gathered) -> set[str]:
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
+
+
+def _root(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent).resolve()
+
+
+def _keep_unchanged(previous: Cohort | None, stamps: dict[str, Stamp], gathered: _Gathered) -> set[str]:
     """Take rows and rejections of unchanged files over, and give the paths of these files."""
     if previous is None:
         return set()
@@ -129,7 +223,7 @@ def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], 
     kept: set[str] = set()
     for table, take in ((previous.table, gathered.chunks.append), (previous.rejected, None)):
         same = [
-            stats.get(path) == (size, mtime_ns)
+            stamps.get(path) == (size, mtime_ns)
             for path, size, mtime_ns in zip(table["path"], table["file_size"], table["file_mtime_ns"], strict=True)
         ]
         unchanged = table[np.array(same, dtype=bool)]
@@ -141,19 +235,16 @@ def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], 
     return kept
 
 
-def _parse(
-    relatives: list[str], found: dict[str, Path], workers: int
-) -> Iterator[tuple[str, list[dict] | UnreadableFile]]:
-    """Parse files in sandboxes and give the answers in order."""
+def _parse(relatives: list[str], root: Path, workers: int) -> Iterator[tuple[list[str], list[Answer]]]:
+    """Parse files in sandboxes, batch by batch, and give the answers in order."""
 
-    def parse(sandbox: Sandbox, relative: str) -> tuple[str, list[dict] | UnreadableFile]:
-        try:
-            return relative, sandbox.parse(found[relative])
-        except UnreadableFile as error:
-            return relative, error
+    def parse(sandbox: Sandbox, batch: list[str]) -> tuple[list[str], list[Answer]]:
+        return batch, sandbox.read_slices([root / relative for relative in batch])
 
+    # Small enough that all workers have some even of few files.
+    size = max(1, min(_BATCH, math.ceil(len(relatives) / workers)))
     with Sandboxes(workers) as sandboxes:
-        yield from sandboxes.map(parse, relatives)
+        yield from sandboxes.map(parse, [relatives[at : at + size] for at in range(0, len(relatives), size)])
 
 
 def _row(header: dict, facts: dict, words: dict[str, str]) -> dict:
@@ -209,21 +300,30 @@ def _made_uid(text: str) -> str:
 
 
 def _geometry(header: dict) -> dict:
-    """Give pixel spacing, orientation and the position along the normal in mm.
+    """Give pixel spacing in mm and orientation."""
+    spacing = header.get("PixelSpacing") or [None, None]
+    answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
+    orientation = header.get("ImageOrientationPatient")
+    if orientation and len(orientation) == 6:
+        answer["orientation"] = "\\".join(f"{value:.6g}" for value in orientation)
+    return answer
+
+
+def _position_mm(orientation: list[float] | None, position: list[float] | None) -> float | None:
+    """Give the position along the normal.
 
     The normal is turned so that it points to the head, the back or the left, whichever it is nearest, so
     that a stack runs the same way however it was acquired.
     """
-    spacing = header.get("PixelSpacing") or [None, None]
-    answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
-    orientation, position = header.get("ImageOrientationPatient"), header.get("ImagePositionPatient")
-    if orientation and len(orientation) == 6:
-        answer["orientation"] = "\\".join(f"{value:.6g}" for value in orientation)
-        if position and len(position) == 3:
-            normal = np.cross(orientation[:3], orientation[3:])
-            normal *= np.sign(normal[np.argmax(np.abs(normal))]) or 1.0
-            answer["position_mm"] = float(normal @ np.asarray(position, dtype=float))
-    return answer
+    if not orientation or len(orientation) != 6 or not position or len(position) != 3:
+        return None
+    return sum(map(operator.mul, _normal(tuple(orientation)), position))
+
+
+@lru_cache(256)
+def _normal(orientation: tuple[float, ...]) -> tuple[float, ...]:
+    normal = np.cross(orientation[:3], orientation[3:])
+    return tuple((normal * (np.sign(normal[np.argmax(np.abs(normal))]) or 1.0)).tolist())
 
 
 def _as(dtype: str, value: object) -> object:

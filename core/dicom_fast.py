@@ -4,8 +4,8 @@ The few attributes that are wanted are cut out of the file as they stand. Togeth
 all slices of a series, and pydicom reads it once for each that differs; what is every slice's own, its identifier,
 number and place, is read here. So the values are those that `core.dicom` gives, by construction.
 
-Whatever is not plain (a mosaic, a deflated or damaged file, unusual encodings) is left to `core.dicom`, which also finds
-the words for what is wrong with it.
+Whatever is not plain (a mosaic, a deflated or damaged file, unusual encodings) is left to `core.dicom`, which also
+finds the words for what is wrong with it.
 """
 
 import functools
@@ -114,15 +114,16 @@ def read_slices(path: Path) -> list[tuple[str, Header]] | None:
 
 
 def split_header(header: Header) -> tuple[str, Header]:
-    """Part a header in what it shares with its neighbours, `KEYWORDS` alone and as JSON, and its own.
+    """Part a header in what it shares with its neighbours, as JSON, and its own; of DICOM, `KEYWORDS` alone.
 
     Examples
     --------
-    >>> split_header({"kind": "nifti", "frame": 3, "InstanceNumber": 4, "Rows": 64, "WindowWidth": 300.0})
-    ('{"Rows": 64, "kind": "nifti"}', {'frame': 3, 'InstanceNumber': 4})
+    >>> split_header({"kind": "dicom", "frame": 3, "InstanceNumber": 4, "Rows": 64, "WindowWidth": 300.0})
+    ('{"Rows": 64, "kind": "dicom"}', {'frame': 3, 'InstanceNumber': 4})
     """
     own = {name: value for name, value in header.items() if name == "frame" or name in OWN}
-    shared = {name: value for name, value in header.items() if name == "kind" or name in KEYWORDS.difference(OWN)}
+    plain = header["kind"] != "dicom"  # what other kinds tell is short, and made for rows
+    shared = {k: v for k, v in header.items() if k not in own and (plain or k == "kind" or k in KEYWORDS)}
     return json.dumps(shared, sort_keys=True), own
 
 
@@ -143,7 +144,7 @@ class _Top:
         if tag in _PIXEL_TAGS:
             self.pixels = _PIXEL_TAGS[tag], value, stop
             return len(data)
-        if tag == _SHARED or tag == _PER_FRAME:
+        if tag in (_SHARED, _PER_FRAME):
             if self.implicit or data[start + 4 : start + 6] != b"SQ":
                 raise _NotPlain  # nothing tells which of the private attributes in it are sequences
             groups = self.shared if tag == _SHARED else self.frames
@@ -268,9 +269,7 @@ def _walk(
     return at
 
 
-def _items(
-    data: mmap.mmap, at: int, stop: int | None, implicit: bool, visit: Callable[[int, int | None], int]
-) -> int:
+def _items(data: mmap.mmap, at: int, stop: int | None, implicit: bool, visit: Callable[[int, int | None], int]) -> int:
     """Go through the items of a sequence; ``visit(at, end)`` says where each ends, should `end` not be known."""
     limit = len(data) if stop is None else stop
     while at < limit:

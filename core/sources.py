@@ -3,7 +3,6 @@
 import functools
 import lzma
 import math
-import os
 import tarfile
 import zipfile
 import zlib
@@ -18,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
 from core import dicom, dicom_fast
-from core.errors import InputError, UnreadableFile
+from core.errors import UnreadableFile
 from core.settings import get_settings
 
 Header = dict[str, Any]
@@ -29,41 +28,6 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".
 _DAMAGED = (zlib.error, lzma.LZMAError, NotImplementedError)
 #: A brain at 0.4 mm has fewer.
 _MAX_VOXELS = 1 << 28
-
-
-def find_files(path: Path) -> list[Path]:
-    """List the files under a folder, or the file itself.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-        Sorted; every regular file, readable or not, so that each can be accounted for. Hidden folders are not
-        searched, and links that lead out of the folder are left alone: they are not what was offered.
-
-    Raises
-    ------
-    InputError
-        When there is nothing at `path`.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError("There is neither a file nor a folder of that name. Check the spelling.")
-    real, found = path.resolve(), []
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            file = Path(folder, name)
-            if file.is_symlink() and not file.resolve().is_relative_to(real):
-                continue
-            if file.is_file():
-                found.append(file)
-    return sorted(found)
 
 
 def read_headers(path: Path) -> list[Header]:

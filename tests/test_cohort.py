@@ -61,13 +61,13 @@ def folder(tmp_path, workspace):
 @pytest.fixture
 def parsed(monkeypatch):
     """Count what the sandbox is asked to parse."""
-    asked, real = [], Sandbox.parse
+    asked, real = [], Sandbox.read_slices
 
-    def counting(self, path):
-        asked.append(path.name)
-        return real(self, path)
+    def counting(self, paths):
+        asked.extend(path.name for path in paths)
+        return real(self, paths)
 
-    monkeypatch.setattr(Sandbox, "parse", counting)
+    monkeypatch.setattr(Sandbox, "read_slices", counting)
     return asked
 
 
