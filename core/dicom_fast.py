@@ -13,19 +13,17 @@ import json
 import math
 import mmap
 import re
-import struct
-from collections.abc import Callable, Container
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_dataset
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from core import dicom
+from core.dicom_walk import REPRESENTATIONS, Data, NotPlain, skip_item, swapped, tags_of, walk, walk_items
+from core.errors import UnreadableFile
 from core.settings import get_settings
 
 Header = dict[str, Any]
@@ -48,49 +46,36 @@ KEYWORDS = frozenset((
 ))  # fmt: skip
 
 _PRIVATE_NAMES = frozenset(name for _, _, name in dicom._PRIVATE.values())
-_UNDEFINED = 0xFFFFFFFF
-_EXPLICIT, _LENGTH = struct.Struct("<I2sH").unpack_from, struct.Struct("<I").unpack_from
-_IMPLICIT = struct.Struct("<II").unpack_from
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 #: Longer values are no line of text nor numbers; the careful reader takes them.
 _MAX_VALUE = 4096
 _UID = re.compile(rb"[0-9.]+\0?")
 _INTEGER = re.compile(rb" *[+-]?\d{1,12} *")
-_THREE = re.compile(rb"(?: *[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)? *(?:\\|\Z)){3}")
-
-
-class _NotPlain(Exception):
-    """The careful reader is to take this file."""
-
-
-def _swapped(tag: int) -> int:
-    """A tag as its four bytes read in one: in the file the group comes first, and both are little-endian."""
-    return tag >> 16 | (tag & 0xFFFF) << 16
-
-
-def _tags(*keywords: str) -> dict[int, str]:
-    return {_swapped(tag): keyword for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None}
-
-
-_ITEM, _ITEM_END, _SEQUENCE_END, _PADDING = map(_swapped, (0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFCFFFC))
-_OWN_TAGS, _PIXEL_TAGS = _tags(*OWN), _tags(*dicom._PIXEL_KEYWORDS)
-_COUNTS = _tags("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
-_SHARED, _PER_FRAME = _tags("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_SYNTAX, _IMAGE_TYPE = _tags("TransferSyntaxUID", "ImageType")
+_THREE = re.compile(rb"(?: *[-+]?\d{1,16}(?:\.\d*)?(?:[eE][-+]?\d\d?)? *(?:\\|\Z)){3}")
+#: What may follow the pixels.
+_PADDING = b"\xfc\xff\xfc\xff"
+_OWN_TAGS, _PIXEL_TAGS = tags_of(*OWN), tags_of(*dicom._PIXEL_KEYWORDS)
+_COUNTS = tags_of("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
+_SHARED, _PER_FRAME = tags_of("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_SYNTAX, _IMAGE_TYPE = tags_of("TransferSyntaxUID", "ImageType")
+#: Neither deflated nor big-endian.
+_SYNTAXES = frozenset(
+    syntax
+    for syntax in pydicom.uid.AllTransferSyntaxes
+    if syntax.is_encapsulated or syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+)
 _BLOCKS = range(0x10, 0x100)
 #: The private attributes in every block that may hold them, and the creators that reserve the blocks.
 _PRIVATE_TAGS = frozenset(
-    _swapped(group << 16 | element)
+    swapped(group << 16 | element)
     for group, number in dicom._PRIVATE
     for block in _BLOCKS
     for element in (block, block << 8 | number)
 )
-_GRID_TAGS = frozenset(_swapped(0x00650050 | block << 8) for block in _BLOCKS)
-_SHARED_TAGS = frozenset((*_tags(*KEYWORDS, "SpecificCharacterSet"), *_PRIVATE_TAGS))
+_GRID_TAGS = frozenset(swapped(0x00650050 | block << 8) for block in _BLOCKS)
+_SHARED_TAGS = frozenset((*tags_of(*KEYWORDS, "SpecificCharacterSet"), *_PRIVATE_TAGS))
 _TOP_TAGS = _SHARED_TAGS.union((_SHARED, _PER_FRAME), _PIXEL_TAGS, _COUNTS)
 _ALL_TAGS = range(1 << 32)
-_PRIVATE_ITEM_TAGS = _PRIVATE_TAGS.union(_tags("Manufacturer", "SpecificCharacterSet"))
+_PRIVATE_ITEM_TAGS = _PRIVATE_TAGS.union(tags_of("Manufacturer", "SpecificCharacterSet"))
 
 
 def read_slices(path: Path) -> list[tuple[str, Header]] | None:
@@ -109,7 +94,9 @@ def read_slices(path: Path) -> list[tuple[str, Header]] | None:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _slices(data)
-    except (_NotPlain, struct.error, IndexError, ValueError, OSError, RecursionError):
+    except Exception:
+        # Mostly `NotPlain`; pydicom promises no exception types for damaged input. The careful reader meets whatever
+        # it was again, and names it.
         return None
 
 
@@ -130,7 +117,7 @@ def split_header(header: Header) -> tuple[str, Header]:
 class _Top:
     """What is cut out of the top level of a file."""
 
-    def __init__(self, data: mmap.mmap, implicit: bool):
+    def __init__(self, data: Data, implicit: bool):
         self.data, self.implicit = data, implicit
         self.cuts: list[bytes] = []
         self.own: dict[str, bytes] = {}
@@ -139,20 +126,20 @@ class _Top:
         self.frames: list[_Group] = []
         self.pixels: tuple[str, int, int | None] | None = None
 
-    def take(self, tag: int, start: int, value: int, stop: int | None) -> int | None:
+    def take(self, tag: int, start: int, value: int, stop: int | None) -> int:
         data = self.data
         if tag in _PIXEL_TAGS:
             self.pixels = _PIXEL_TAGS[tag], value, stop
             return len(data)
         if tag in (_SHARED, _PER_FRAME):
             if self.implicit or data[start + 4 : start + 6] != b"SQ":
-                raise _NotPlain  # nothing tells which of the private attributes in it are sequences
+                raise NotPlain  # nothing tells which of the private attributes in it are sequences
             groups = self.shared if tag == _SHARED else self.frames
-            return _items(data, value, stop, False, lambda at, end: _group(data, at, end, groups))
+            return walk_items(data, value, stop, False, lambda at, end: _group(data, at, end, groups))
         if stop is None or stop - value > _MAX_VALUE or tag in _GRID_TAGS:
-            raise _NotPlain
+            raise NotPlain
         if tag == _IMAGE_TYPE and b"MOSAIC" in data[value:stop].upper():
-            raise _NotPlain
+            raise NotPlain
         if tag in _OWN_TAGS:
             self.own[_OWN_TAGS[tag]] = data[start:stop]
             return stop
@@ -171,14 +158,14 @@ class _Group:
         self.own: dict[str, bytes] = {}
 
 
-def _slices(data: mmap.mmap) -> list[tuple[str, Header]]:
+def _slices(data: Data) -> list[tuple[str, Header]]:
     at, syntax = _meta(data)
     implicit = syntax == ImplicitVRLittleEndian
-    if implicit and data[at + 4 : at + 6] in _SHORT | _LONG:
-        raise _NotPlain
+    if implicit and data[at + 4 : at + 6] in REPRESENTATIONS:
+        raise NotPlain
     top = _Top(data, implicit)
-    _walk(data, at, len(data), implicit, _TOP_TAGS, top.take)
-    frames = _check_pixels(top, UID(syntax))
+    walk(data, at, len(data), implicit, _TOP_TAGS, top.take)
+    frames = _check_pixels(top, syntax)
     cut = b"".join(top.cuts)
     common = top.shared[0] if top.shared else _Group()
     shared, answer = _own(top.own | common.own, implicit), []
@@ -189,110 +176,28 @@ def _slices(data: mmap.mmap) -> list[tuple[str, Header]]:
     return answer
 
 
-def _meta(data: mmap.mmap) -> tuple[int, str]:
+def _meta(data: Data) -> tuple[int, UID]:
     """Find where the dataset begins, and its transfer syntax."""
-    if data[128:132] != b"DICM":
-        raise _NotPlain
-    at, syntax = 132, ""
-    while data[at : at + 2] == b"\x02\0":
-        tag, _, value, stop = _element(data, at, False)
-        if stop is None:
-            raise _NotPlain
+    # The first element of the file's meta information says how long that is.
+    if data[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        raise NotPlain
+    syntax = ""
+
+    def take(tag: int, start: int, value: int, stop: int | None) -> int:
+        nonlocal syntax
+        if stop is None or tag & 0xFFFF != 2:
+            raise NotPlain
         if tag == _SYNTAX:
             syntax = data[value:stop].rstrip(b"\0 ").decode("ascii")
-        at = stop
-    if syntax not in _plain_syntaxes():
-        raise _NotPlain
-    return at, syntax
+        return stop
+
+    at = walk(data, 144, 144 + int.from_bytes(data[140:144], "little"), False, _ALL_TAGS, take)
+    if data[at : at + 2] == b"\x02\0" or syntax not in _SYNTAXES:
+        raise NotPlain
+    return at, UID(syntax)
 
 
-@functools.cache
-def _plain_syntaxes() -> frozenset[str]:
-    """Little-endian, not deflated, and where compressed of a kind that can be decoded."""
-    answer = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
-    for syntax in pydicom.uid.AllTransferSyntaxes:
-        if syntax.is_encapsulated:
-            try:
-                answer |= {syntax} if get_decoder(syntax).is_available else set()
-            except NotImplementedError:
-                continue  # pydicom knows its name, and nothing more
-    return frozenset(answer)
-
-
-def _element(data: mmap.mmap, at: int, implicit: bool) -> tuple[int, bytes, int, int | None]:
-    """Tag, value representation, where the value begins and where it ends; None for an undefined length."""
-    if implicit:
-        tag, length = _IMPLICIT(data, at)
-        vr, value = b"", at + 8
-    else:
-        tag, vr, length = _EXPLICIT(data, at)
-        value = at + 8
-        if vr in _LONG:
-            (length,) = _LENGTH(data, value)
-            value += 4
-        elif vr not in _SHORT and tag != _ITEM_END:
-            raise _NotPlain
-    return tag, vr, value, None if length == _UNDEFINED else value + length
-
-
-def _walk(
-    data: mmap.mmap,
-    at: int,
-    end: int | None,
-    implicit: bool,
-    tags: Container[int],
-    take: Callable[[int, int, int, int | None], int | None],
-) -> int:
-    """Go through the elements of one level up to `end`, or to the delimiter of its item.
-
-    ``take(tag, start, value, stop)`` is called for those in `tags`, and says where they end.
-    """
-    limit = len(data) if end is None else end
-    while at < limit:
-        tag, vr, value, stop = _element(data, at, implicit)
-        if tag == _ITEM_END:
-            if end is not None:
-                raise _NotPlain
-            return value
-        if tag in tags:
-            at = take(tag, at, value, stop)
-        elif stop is not None:
-            at = stop
-        elif implicit or vr == b"SQ":
-            at = _items(data, value, None, implicit, functools.partial(_skip, data, implicit))
-        else:
-            raise _NotPlain
-        if at > limit:
-            raise _NotPlain
-    if end is None:
-        raise _NotPlain
-    return at
-
-
-def _items(data: mmap.mmap, at: int, stop: int | None, implicit: bool, visit: Callable[[int, int | None], int]) -> int:
-    """Go through the items of a sequence; ``visit(at, end)`` says where each ends, should `end` not be known."""
-    limit = len(data) if stop is None else stop
-    while at < limit:
-        tag, length = _IMPLICIT(data, at)
-        if tag == _SEQUENCE_END and stop is None:
-            return at + 8
-        if tag != _ITEM:
-            raise _NotPlain
-        at = visit(at + 8, None if length == _UNDEFINED else at + 8 + length)
-    if at != stop:
-        raise _NotPlain
-    return at
-
-
-def _skip(data: mmap.mmap, implicit: bool, at: int, end: int | None) -> int:
-    return _walk(data, at, None, implicit, (), _nothing) if end is None else end
-
-
-def _nothing(tag: int, start: int, value: int, stop: int | None) -> int:
-    raise AssertionError("nothing was asked for")
-
-
-def _group(data: mmap.mmap, at: int, end: int | None, groups: list[_Group]) -> int:
+def _group(data: Data, at: int, end: int | None, groups: list[_Group]) -> int:
     """Cut what is wanted out of the functional groups of one frame."""
     group = _Group()
     groups.append(group)
@@ -302,25 +207,25 @@ def _group(data: mmap.mmap, at: int, end: int | None, groups: list[_Group]) -> i
         if vr == b"SQ":
             return _first_item(data, value, stop, group, private, depth=2)
         if vr == b"UN" or stop is None:
-            raise _NotPlain
+            raise NotPlain
         return stop
 
-    return _walk(data, at, end, False, _ALL_TAGS, take)
+    return walk(data, at, end, False, _ALL_TAGS, take)
 
 
-def _first_item(data: mmap.mmap, at: int, stop: int | None, group: _Group, private: bool, depth: int) -> int:
+def _first_item(data: Data, at: int, stop: int | None, group: _Group, private: bool, depth: int) -> int:
     visited = []
 
     def visit(at: int, end: int | None) -> int:
         if visited:
-            return _skip(data, False, at, end)
+            return skip_item(data, False, at, end)
         visited.append(at)
         return _level(data, at, end, group, private, depth)
 
-    return _items(data, at, stop, False, visit)
+    return walk_items(data, at, stop, False, visit)
 
 
-def _level(data: mmap.mmap, at: int, end: int | None, group: _Group, private: bool, depth: int) -> int:
+def _level(data: Data, at: int, end: int | None, group: _Group, private: bool, depth: int) -> int:
     """Cut what is wanted out of an item, and out of the first items of what is nested in it."""
     cuts, place = [], len(group.levels)
 
@@ -328,23 +233,23 @@ def _level(data: mmap.mmap, at: int, end: int | None, group: _Group, private: bo
         vr = data[start + 4 : start + 6]
         if vr == b"SQ":
             deeper = depth and not private and not tag & 1
-            visit = functools.partial(_skip, data, False)
+            visit = functools.partial(skip_item, data, False)
             return (
                 _first_item(data, value, stop, group, False, depth - 1)
                 if deeper
-                else _items(data, value, stop, False, visit)
+                else walk_items(data, value, stop, False, visit)
             )
         if stop is None or (vr == b"UN" and not tag & 1):
-            raise _NotPlain
+            raise NotPlain
         if tag in _OWN_TAGS and not private:
             group.own[_OWN_TAGS[tag]] = data[start:stop]
         elif tag in _SHARED_TAGS:
             if stop - value > _MAX_VALUE:
-                raise _NotPlain
+                raise NotPlain
             cuts.append(data[start:stop])
         return stop
 
-    at = _walk(data, at, end, False, _PRIVATE_ITEM_TAGS if private else _ALL_TAGS, take)
+    at = walk(data, at, end, False, _PRIVATE_ITEM_TAGS if private else _ALL_TAGS, take)
     if cuts:
         group.levels.insert(place, (b"".join(cuts), private))
     return at
@@ -353,7 +258,7 @@ def _level(data: mmap.mmap, at: int, end: int | None, group: _Group, private: bo
 def _check_pixels(top: _Top, syntax: UID) -> int:
     """Count the slices, and make sure that `core.dicom` would find nothing wrong with the pixels."""
     if top.pixels is None:
-        raise _NotPlain
+        raise NotPlain
     keyword, value, stop = top.pixels
     counts = {name: _count(raw, name) for name, raw in top.counts.items()}
     rows, columns = counts.get("Rows", 0), counts.get("Columns", 0)
@@ -363,28 +268,38 @@ def _check_pixels(top: _Top, syntax: UID) -> int:
     needed = math.ceil(rows * columns * frames * (counts.get("SamplesPerPixel") or 1) * bits / 8)
     settings = get_settings()
     if not 0 < rows * columns <= settings.max_slice_pixels or frames > dicom._MAX_FRAMES:
-        raise _NotPlain
+        raise NotPlain
     if needed > settings.max_upload_mb << 20 or (stop is None) != syntax.is_encapsulated:
-        raise _NotPlain
+        raise NotPlain
     if stop is None:
-        fragments = []
-        stop = _items(top.data, value, None, False, lambda at, end: fragments.append(at) or end)
-        if len(fragments) - 1 < frames:
-            raise _NotPlain
-    elif stop - value < needed or stop > len(top.data):
-        raise _NotPlain
-    if len(top.data) - stop >= 8 and _IMPLICIT(top.data, stop)[0] != _PADDING:
-        raise _NotPlain
+        stop = _check_encapsulated(top.data, value, keyword, syntax, rows, columns, frames)
+    elif not needed <= stop - value <= needed + 1 or stop > len(top.data):
+        raise NotPlain
+    if len(top.data) - stop >= 8 and top.data[stop : stop + 4] != _PADDING:
+        raise NotPlain
     return frames
+
+
+def _check_encapsulated(data: Data, at: int, keyword: str, syntax: UID, rows: int, columns: int, frames: int) -> int:
+    """Let `core.dicom` look at compressed pixels, and say where they end."""
+    stop = walk_items(data, at, None, False, lambda at, end: len(data) + 1 if end is None else end)
+    dataset = pydicom.Dataset()
+    dataset.Rows, dataset.Columns = rows, columns
+    dataset.add_new(keyword, "OB", data[at : stop - 8])
+    try:
+        dicom._check_encapsulated(dataset, keyword, syntax, frames)
+    except UnreadableFile:
+        raise NotPlain from None  # the careful reader finds the words
+    return stop
 
 
 def _count(raw: bytes, keyword: str) -> int:
     if keyword != "NumberOfFrames":
         if len(raw) != 2:
-            raise _NotPlain
+            raise NotPlain
         return int.from_bytes(raw, "little")
     if not _INTEGER.fullmatch(raw):
-        raise _NotPlain
+        raise NotPlain
     return max(1, int(raw))
 
 
