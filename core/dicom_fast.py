@@ -4,7 +4,7 @@ The few attributes that are wanted are cut out of the file as they stand. Togeth
 all slices of a series, and pydicom reads it once for each that differs; what is every slice's own, its identifier,
 number and place, is read here. So the values are those that `core.dicom` gives, by construction.
 
-Whatever is not plain (a mosaic, a deflated or damaged file, unusual encodings) is left to `core.dicom`, which also
+Whatever is not plain (a UIH grid, a deflated or damaged file, unusual encodings) is left to `core.dicom`, which also
 finds the words for what is wrong with it.
 """
 
@@ -13,6 +13,7 @@ import json
 import math
 import mmap
 import re
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ _OWN_TAGS, _PIXEL_TAGS = tags_of(*OWN), tags_of(*dicom._PIXEL_KEYWORDS)
 _COUNTS = tags_of("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
 _SHARED, _PER_FRAME = tags_of("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _SYNTAX, _IMAGE_TYPE = tags_of("TransferSyntaxUID", "ImageType")
+_CSA = swapped(dicom._SIEMENS_CSA_IMAGE[0] << 16 | dicom._SIEMENS_CSA_IMAGE[1])
 #: Neither deflated nor big-endian.
 _SYNTAXES = frozenset(
     syntax
@@ -73,7 +75,7 @@ _PRIVATE_TAGS = frozenset(
 )
 _GRID_TAGS = frozenset(swapped(0x00650050 | block << 8) for block in _BLOCKS)
 _SHARED_TAGS = frozenset((*tags_of(*KEYWORDS, "SpecificCharacterSet"), *_PRIVATE_TAGS))
-_TOP_TAGS = _SHARED_TAGS.union((_SHARED, _PER_FRAME), _PIXEL_TAGS, _COUNTS)
+_TOP_TAGS = _SHARED_TAGS.union((_SHARED, _PER_FRAME, _CSA), _PIXEL_TAGS, _COUNTS)
 _ALL_TAGS = range(1 << 32)
 _PRIVATE_ITEM_TAGS = _PRIVATE_TAGS.union(tags_of("Manufacturer", "SpecificCharacterSet"))
 
@@ -124,6 +126,7 @@ class _Top:
         self.counts: dict[str, bytes] = {}
         self.shared: list[_Group] = []
         self.frames: list[_Group] = []
+        self.mosaic, self.csa = False, (0, 0)
         self.pixels: tuple[str, int, int | None] | None = None
 
     def take(self, tag: int, start: int, value: int, stop: int | None) -> int:
@@ -136,10 +139,13 @@ class _Top:
                 raise NotPlain  # nothing tells which of the private attributes in it are sequences
             groups = self.shared if tag == _SHARED else self.frames
             return walk_items(data, value, stop, False, lambda at, end: _group(data, at, end, groups))
+        if tag == _CSA and stop is not None:
+            self.csa = value, stop
+            return stop
         if stop is None or stop - value > _MAX_VALUE or tag in _GRID_TAGS:
             raise NotPlain
-        if tag == _IMAGE_TYPE and b"MOSAIC" in data[value:stop].upper():
-            raise NotPlain
+        if tag == _IMAGE_TYPE:
+            self.mosaic = b"MOSAIC" in data[value:stop].upper()
         if tag in _OWN_TAGS:
             self.own[_OWN_TAGS[tag]] = data[start:stop]
             return stop
@@ -169,6 +175,10 @@ def _slices(data: Data) -> list[tuple[str, Header]]:
     cut = b"".join(top.cuts)
     common = top.shared[0] if top.shared else _Group()
     shared, answer = _own(top.own | common.own, implicit), []
+    if top.mosaic:
+        place = shared.pop("ImagePositionPatient", None)
+        tiles = _mosaic(cut, _csa(data[slice(*top.csa)]), tuple(place) if place else None, implicit)
+        return [(text, {**shared, **own}) for text, own in tiles]
     for frame in range(frames):
         group = top.frames[frame] if frame < len(top.frames) else _Group()
         text = _text(cut, (*common.levels, *group.levels), implicit)
@@ -328,6 +338,30 @@ def _text(cut: bytes, levels: tuple[tuple[bytes, bool], ...], implicit: bool) ->
     for level, private in levels:
         header.update(_read_level(level, private, encoding))
     return split_header({**header, "kind": "dicom"})[0]
+
+
+def _csa(block: bytes) -> bytes:
+    """Cut what tells about tiles out of a Siemens CSA header, most of which differs from file to file."""
+    kept = b""
+    for name in (b"NumberOfImagesInMosaic", b"SliceNormalVector"):
+        items = [b"%r" % number for number in dicom._csa_numbers(block, name)]
+        kept += struct.pack("<64s12xI4x", name, len(items))
+        kept += b"".join(struct.pack("<I12x", len(item)) + item.ljust(-(-len(item) // 4) * 4, b"\0") for item in items)
+    return kept if block else b""
+
+
+@functools.lru_cache(256)
+def _mosaic(cut: bytes, csa: bytes, place: tuple[float, ...] | None, implicit: bool) -> list[tuple[str, Header]]:
+    """Read the tiles of a mosaic; those of a run lie in the same places in each of its files."""
+    dataset = read_dataset(BytesIO(cut), implicit, True)
+    if csa:
+        dataset.add_new(dicom._SIEMENS_CSA_IMAGE, "OB", csa)
+    header = {**dicom._plain(dataset), **({"ImagePositionPatient": list(place)} if place else {})}
+    tiles = dicom._mosaic_tiles(dataset)
+    if tiles == 1:
+        raise NotPlain
+    corners = dicom._mosaic_corners(dataset, header, tiles)
+    return [split_header(tile) for tile in dicom._mosaic_headers(header, tiles, corners)]
 
 
 @functools.lru_cache(1024)

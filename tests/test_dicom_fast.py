@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -152,14 +153,37 @@ def test_enhanced_files_read_the_same_whatever_the_lengths(make_dataset, save, u
     assert {header["PatientName"] for header in headers} == {"Lovelace^Adalina"}
 
 
+@pytest.mark.parametrize("normal", [None, (0, 0, 1), (0, 0, -1)])
+def test_mosaics_read_the_same(make_dataset, save, normal):
+    dataset = make_dataset(np.zeros((32, 32), np.uint16), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    if normal is None:
+        with_private(dataset, element=0x0A, vr="US", value=3)
+    else:
+        values = {b"NumberOfImagesInMosaic": [3], b"Other": [1.5], b"SliceNormalVector": normal}
+        block = b"SV10" + b"".join(map(csa_attribute, values, values.values()))
+        dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", block)
+    headers = assert_same(save(dataset))
+    assert [header["ImagePositionPatient"][2] for header in headers] == (
+        [0, -5, -10] if normal == (0, 0, -1) else [0, 5, 10]
+    )
+    assert read_slices(save(make_dataset(ImageType=["ORIGINAL", "MOSAIC"]))) is None  # it does not say how many
+
+
+def csa_attribute(name: bytes, numbers) -> bytes:
+    """Encode one attribute of a Siemens CSA header, with the empty items that these have."""
+    texts = [f"{number:.8f}".encode() + b"\0" for number in numbers] + [b""]
+    items = (struct.pack("<I12x", len(text)) + text.ljust(-(-len(text) // 4) * 4, b"\0") for text in texts)
+    return struct.pack("<64sI4sIII", name, 1, b"FD", 6, len(texts), 77) + b"".join(items)
+
+
 def test_frames_without_groups_have_the_files_header(make_dataset, save):
     pixels = np.zeros((4, 8, 8), np.uint16)
     assert [header["frame"] for header in assert_same(save(make_dataset(pixels, NumberOfFrames=4)))] == [0, 1, 2, 3]
 
 
 def test_what_is_not_plain_is_left_to_the_careful_reader(make_dataset, save, tmp_path):
-    mosaic = make_dataset(np.zeros((32, 32), np.uint16), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
-    assert read_slices(save(with_private(mosaic, element=0x0A, vr="US", value=4))) is None
+    grid = make_dataset(np.zeros((32, 32), np.uint16))
+    assert read_slices(save(with_private(grid, "IMAGE PRIVATE HEADER", 0x0065, 0x50, "DS", "4"))) is None
     assert read_slices(save(make_dataset(), DeflatedExplicitVRLittleEndian)) is None
     big = make_dataset()
     big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
