@@ -143,13 +143,14 @@ def _with_places(cohort: Cohort) -> Cohort:
     """Put the real root and paths back."""
     private = _private(cohort.name)
     places = pd.read_parquet(private)
-    real = dict(zip(places["shown_path"], places["path"], strict=True))
-    unknown = [p for p in (*cohort.table["shown_path"].unique(), *cohort.rejected["shown_path"]) if p not in real]
-    if unknown:
-        raise CohortError(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
+    shown = pd.Index(places["shown_path"])
+    put = {}
+    for part, table in (("table", cohort.table), ("rejected", cohort.rejected)):
+        at = shown.get_indexer(table["shown_path"])
+        if (at < 0).any():
+            raise CohortError(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
+        put[part] = table.assign(path=places["path"].take(at).set_axis(table.index))
     identities = json.loads(private.with_suffix(".identities.json").read_text("utf-8"))
-    put = {part: table.assign(path=table["shown_path"].map(real).astype("str"))
-           for part, table in (("table", cohort.table), ("rejected", cohort.rejected))}  # fmt: skip
     root = Path(places["root"].iloc[0]) if len(places) else cohort.root
     return replace(cohort, root=root, identities=identities, **put)
 

@@ -343,12 +343,15 @@ def _as(dtype: str, value: object) -> object:
 
 
 def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort:
-    chunks = gathered.chunks or [typed([], COLUMNS)]
-    table = pd.concat(chunks, ignore_index=True).sort_values(["path", "frame"], kind="stable", ignore_index=True)
+    table = pd.concat(gathered.chunks or [typed([], COLUMNS)], ignore_index=True)
+    gathered.chunks.clear()
+    if not table["path"].is_monotonic_increasing:  # what an earlier scan left is mixed with what is new
+        table = table.sort_values(["path", "frame"], kind="stable", ignore_index=True)
     rejected = typed(sorted(gathered.rejected, key=lambda row: row["path"]), REJECTED_COLUMNS)
-    shown = shown_paths([*table["path"].unique(), *rejected["path"]], gathered.words)
+    codes, paths = pd.factorize(table["path"])
+    shown = shown_paths([*paths, *rejected["path"]], gathered.words)
     rejected["shown_path"] = rejected["path"].map(shown).astype("str")
-    table["shown_path"] = table["path"].map(shown).astype("str")
+    table["shown_path"] = pd.Series([shown[path] for path in paths], dtype="str").take(codes).array
     table = _number(_part_copies(table))
     table["split"] = patient_split(table)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -358,9 +361,9 @@ def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort
 
 def _part_copies(table: pd.DataFrame) -> pd.DataFrame:
     """Mark later files that hold an instance which an earlier one holds too."""
-    first = table.groupby("SOPInstanceUID")["path"].transform("min")
-    copies = table["path"] != first
-    if copies.any():
+    pairs = table[["SOPInstanceUID", "path"]].drop_duplicates()
+    if pairs["SOPInstanceUID"].duplicated().any():
+        copies = table["path"] != table.groupby("SOPInstanceUID")["path"].transform("min")
         mark = [f"{uid}+{digest(path).hex()[:8]}" for uid, path in table.loc[copies, ["SOPInstanceUID", "path"]].values]
         note = "same SOPInstanceUID as another file"
         conflict = table.loc[copies, "conflict"]
@@ -372,8 +375,7 @@ def _part_copies(table: pd.DataFrame) -> pd.DataFrame:
 def _number(table: pd.DataFrame) -> pd.DataFrame:
     """Count the slices of each series by geometry; without it, by InstanceNumber, frame and path."""
     # A localizer's series holds three planes; a run holds each position many times.
-    order = table.assign(rounded=table["position_mm"].round(2)).sort_values(
-        ["SeriesInstanceUID", "plane", "rounded", "InstanceNumber", "frame", "path"], kind="stable"
-    )
+    keys = ["SeriesInstanceUID", "plane", "position_mm", "InstanceNumber", "frame", "path"]
+    order = table[keys].round({"position_mm": 2}).sort_values(keys, kind="stable")
     table["image_number"] = (order.groupby("SeriesInstanceUID").cumcount() + 1).reindex(table.index).astype("int64")
     return table

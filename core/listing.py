@@ -20,8 +20,8 @@ def find_files(path: Path) -> dict[str, Stamp]:
     Returns
     -------
     dict of str to (int, int)
-        By path relative to the folder (a file: its name), with forward slashes and sorted by its parts: size in bytes
-        and time in ns. Every regular file, readable or not, so that each can be accounted for; with them folders
+        By path relative to the folder (a file: its name), with forward slashes, sorted: size in bytes and time
+        in ns. Every regular file, readable or not, so that each can be accounted for; with them folders
         that cannot be searched, and links to nothing. Hidden folders are not searched, and links that lead out of
         the folder are left alone: they are not what was offered.
 
@@ -36,7 +36,7 @@ def find_files(path: Path) -> dict[str, Stamp]:
     if not path.is_dir():
         raise InputError("There is neither a file nor a folder of that name. Check the spelling.")
     found = dict(_walk(str(path), "", os.path.realpath(path)))
-    return {relative: found[relative] for relative in sorted(found, key=lambda relative: relative.split("/"))}
+    return {relative: found[relative] for relative in sorted(found)}
 
 
 def _walk(folder: str, relative: str, root: str) -> Iterator[tuple[str, Stamp]]:
