@@ -74,7 +74,8 @@ def write(cohort: Cohort) -> Cohort:
         places.to_parquet(places_, index=False)
         identities.write_text(json.dumps(dict(cohort.identities)), "utf-8")
     journal_path(cohort.name, cohort.root).unlink(missing_ok=True)
-    return read(cohort.name)
+    # Not read again: two tables of half a million slices would be there at once.
+    return _with_log(cohort)
 
 
 def _private(name: str) -> Path:
@@ -95,7 +96,11 @@ def read(name_or_folder: str | Path) -> Cohort:
     CohortError
         When there is none, it was written by another version, or its files do not fit together.
     """
-    cohort = read_unlogged(name_or_folder)
+    return _with_log(read_unlogged(name_or_folder))
+
+
+def _with_log(cohort: Cohort) -> Cohort:
+    """Apply what people changed."""
     return replace(cohort, table=apply_label_log(cohort.table, read_log(cohort)))
 
 
