@@ -62,7 +62,8 @@ def write(cohort: Cohort) -> Cohort:
             f"Cohort {cohort.name!r} cannot be written ({error.strerror}). What was there before stays as it was; "
             "make room in the workspace and index again."
         ) from error
-    return read(cohort.name)
+    # Not read again: two tables of half a million slices would be there at once.
+    return _with_changes(cohort)
 
 
 def _write_files(cohort: Cohort, facts: dict) -> None:
@@ -119,7 +120,11 @@ def read(name_or_folder: str | Path) -> Cohort:
     CohortError
         When there is none, it was written by another version, or its files do not fit together.
     """
-    cohort = read_unlogged(name_or_folder)
+    return _with_changes(read_unlogged(name_or_folder))
+
+
+def _with_changes(cohort: Cohort) -> Cohort:
+    """Apply what people changed: labels of the log, and a saved split."""
     table = apply_label_log(cohort.table, read_log(cohort))
     return replace(cohort, table=apply_default_split(table, read_default_split(cohort)))
 
