@@ -12,7 +12,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -60,7 +60,9 @@ def answer(relative: str) -> Answer:
     return [split_header(header)]
 
 
-def parse(relatives: list[str], root: Path, workers: int) -> Iterator[tuple[list[str], list[Answer]]]:
+def parse(
+    relatives: list[str], root: Path, names: Mapping[str, str], workers: int
+) -> Iterator[tuple[list[str], list[Answer]]]:
     """Stand in for the sandboxes."""
     for at in range(0, len(relatives), 64):
         batch = relatives[at : at + 64]

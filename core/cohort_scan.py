@@ -136,7 +136,7 @@ def index(
 def _stamps(path: Path) -> tuple[Path, dict[str, Stamp]] | None:
     """Give root and stamps as `read_stamps` does; None where some of an archive was refused, which has no stamp."""
     root, searched, refused = _opened(path)
-    return None if refused else (root, {spelled(file): stamp for file, stamp in find_files(searched).items()})
+    return None if refused else (root, _listed(searched)[0])
 
 
 def scan(
@@ -194,12 +194,10 @@ def scan(
         raise InputError(f"The name of the folder {str(root)!r} is not UTF-8, so that no table can hold it. Rename it.")
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {spelled(relative): (root / relative, stamp) for relative, stamp in find_files(searched).items()}
-    stamps = {relative: stamp for relative, (_, stamp) in found.items()}
+    stamps, names = _listed(searched)
     subjects = _subjects(previous, subjects)
     gathered = _Gathered(subjects=subjects)
-    same = stamps.keys() - _told_anew(previous, stamps, subjects)
-    kept = _keep_unchanged(previous, {relative: stamps[relative] for relative in same}, gathered)
+    kept = _keep_unchanged(previous, stamps, _told_anew(previous, stamps, subjects), gathered)
     gathered.rejected += [{"path": name, "reason": why, "file_size": 0, "file_mtime_ns": 0} for name, why in refused]
     if report:
         report(len(kept), len(stamps))
@@ -210,7 +208,7 @@ def scan(
                 kept.add(relative)
         fresh = [relative for relative in stamps if relative not in kept]
         done = len(kept)
-        for relatives, answers in _parse(fresh, found, workers):
+        for relatives, answers in _parse(fresh, root, names, workers):
             batch = list(zip(relatives, answers, strict=True))
             if journal:
                 # What could not be opened may be readable when the scan goes on.
@@ -229,6 +227,15 @@ def _opened(path: Path) -> tuple[Path, Path, list[tuple[str, str]]]:
     if not path.exists():
         raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
     return archives.opened(path)
+
+
+def _listed(searched: Path) -> tuple[dict[str, Stamp], dict[str, str]]:
+    """Give the stamps of all files by path, and of paths that are no UTF-8 how the system knows them."""
+    stamps = find_files(searched)
+    names = {text: relative for relative in stamps if (text := spelled(relative)) != relative}
+    for text, relative in names.items():
+        stamps[text] = stamps.pop(relative)
+    return stamps, names
 
 
 def _stamps_read(relative: str, stamps: Mapping[str, Stamp]) -> list[Stamp]:
@@ -263,8 +270,10 @@ def _told_anew(previous: Cohort | None, stamps: Mapping[str, Stamp], subjects: d
     return anew
 
 
-def _keep_unchanged(previous: Cohort | None, stamps: Mapping[str, Stamp], gathered: _Gathered) -> set[str]:
-    """Take rows and rejections of unchanged files over, and give the paths of these files."""
+def _keep_unchanged(
+    previous: Cohort | None, stamps: Mapping[str, Stamp], anew: set[str], gathered: _Gathered
+) -> set[str]:
+    """Take rows and rejections of unchanged files over but for those in `anew`, and give the paths of these files."""
     if previous is None:
         return set()
     if (previous.folder / LOG_NAME).exists():
@@ -273,7 +282,7 @@ def _keep_unchanged(previous: Cohort | None, stamps: Mapping[str, Stamp], gather
     kept: set[str] = set()
     for table, take in ((previous.table, gathered.chunks.append), (previous.rejected, None)):
         same = [
-            stamps.get(path) == (size, mtime_ns)
+            stamps.get(path) == (size, mtime_ns) and path not in anew
             for path, size, mtime_ns in zip(table["path"], table["file_size"], table["file_mtime_ns"], strict=True)
         ]
         unchanged = table[np.array(same, dtype=bool)]
@@ -286,12 +295,12 @@ def _keep_unchanged(previous: Cohort | None, stamps: Mapping[str, Stamp], gather
 
 
 def _parse(
-    relatives: list[str], found: Mapping[str, tuple[Path, Stamp]], workers: int
+    relatives: list[str], root: Path, names: Mapping[str, str], workers: int
 ) -> Iterator[tuple[list[str], list[Answer]]]:
     """Parse files in sandboxes, batch by batch, and give the answers in order."""
 
     def parse(sandbox: Sandbox, batch: list[str]) -> tuple[list[str], list[Answer]]:
-        return batch, sandbox.read_slices([found[relative][0] for relative in batch])
+        return batch, sandbox.read_slices([root / names.get(relative, relative) for relative in batch])
 
     # Small enough that all workers have some even of few files.
     size = max(1, min(_BATCH, math.ceil(len(relatives) / workers)))
