@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError, InputError
+from core.pace import Pace
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 #: Options of ``train`` that stand for a field of `RunConfig`, beside the words that have choices.
@@ -46,8 +47,9 @@ class _Progress:
         self._width = len(text)
 
     def counted(self, what: str) -> Callable[[int, int], None]:
-        """Return a ``report(done, total)`` that says `what` is counted."""
-        return lambda done, total: self(done / total if total else 1.0, f"{what}: {done} of {total}")
+        """Return a ``report(done, total)`` that says `what` is counted, how fast, and for how long yet."""
+        pace = Pace()
+        return lambda done, total: self(done / total if total else 1.0, f"{what}: {pace(done, total)}")
 
 
 def demo(options: argparse.Namespace, progress: _Progress) -> None:
@@ -72,13 +74,9 @@ def index(options: argparse.Namespace, progress: _Progress) -> None:
 
     labels = label_tables.read(options.labels) if options.labels else None
     name = options.name or _cohort_name(options.path)
-    previous = cohort.read(name) if name in cohort.list_cohorts() else None
-    if previous is not None and previous.root.resolve() != _root(options.path):
-        raise InputError(f"There is a cohort {name!r} of another folder already. Give this one another --name.")
     made, outcome = label_overrides.index(
-        options.path, name, labels,
-        workers=options.workers, report=progress.counted("Reading headers"), previous=previous,
-    )  # fmt: skip
+        options.path, name, labels, workers=options.workers, report=progress.counted("Reading headers")
+    )
     if options.out:
         cohort.write_table(made.table, options.out)
     if options.manifest:

@@ -5,6 +5,7 @@ On disk::
     workspace/key                            makes the pseudonyms; mode 0600
     workspace/private/<name>.parquet         where the files lie: real paths, which may name patients; mode 0600
     workspace/private/<name>.identities.json what must not be shown; mode 0600
+    workspace/private/scan-<mark>.jsonl      what a scan has read so far, until it is written; mode 0600
     workspace/cohorts/<name>/
         cohort.parquet     one row a slice; `path` holds the shown path
         rejected.parquet   one row a file that gave none, with the reason
@@ -19,7 +20,7 @@ where a path named a patient.
 """
 
 from core.cohort_files import list_cohorts, read, read_unlogged, write
-from core.cohort_scan import scan
+from core.cohort_scan import index, scan
 from core.label_log import LOG_NAME, append_label, append_labels, apply_label_log, read_log, undo_label
 from core.manifest import export_manifest, import_manifest, manifest_json
 from core.pseudonyms import pseudonym
@@ -27,6 +28,6 @@ from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced
 
 __all__ = [
     "COLUMNS", "LOG_NAME", "REJECTED_COLUMNS", "SCHEMA", "Cohort", "append_label", "append_labels", "apply_label_log",
-    "export_manifest", "import_manifest", "list_cohorts", "manifest_json", "pseudonym", "read", "read_log",
+    "export_manifest", "import_manifest", "index", "list_cohorts", "manifest_json", "pseudonym", "read", "read_log",
     "read_unlogged", "replaced", "scan", "slice_key", "undo_label", "write", "write_table",
 ]  # fmt: skip

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.cohort_journal import journal_path
 from core.default_split import apply_default_split, read_default_split
 from core.errors import CohortError
 from core.label_log import apply_label_log, read_log
+from core.listing import Stamp
 from core.pseudonyms import shown_paths
 from core.settings import get_settings
 from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, typed
@@ -60,12 +62,15 @@ def write(cohort: Cohort) -> Cohort:
             f"Cohort {cohort.name!r} cannot be written ({error.strerror}). What was there before stays as it was; "
             "make room in the workspace and index again."
         ) from error
-    return read(cohort.name)
+    # Not read again: two tables of half a million slices would be there at once.
+    return _with_changes(cohort)
 
 
 def _write_files(cohort: Cohort, facts: dict) -> None:
-    both = [table[["shown_path", "path"]].drop_duplicates() for table in (cohort.table, cohort.rejected)]
-    places = pd.concat(both).assign(root=str(cohort.root))
+    columns = ["path", "shown_path", "file_size", "file_mtime_ns"]
+    both = pd.concat([cohort.table[columns], cohort.rejected[columns]])
+    # A member of an archive that was refused may go by the name of one that was not.
+    places = both.drop_duplicates("path").assign(root=str(cohort.root))
     private = _private(cohort.name)
     private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
@@ -82,6 +87,7 @@ def _write_files(cohort: Cohort, facts: dict) -> None:
             path.touch(mode=0o600, exist_ok=False)
         places.to_parquet(places_, index=False)
         identities.write_text(json.dumps(dict(cohort.identities)), "utf-8")
+    journal_path(cohort.name, cohort.root).unlink(missing_ok=True)
 
 
 def check_name(name: str, what: str = "cohort") -> None:
@@ -114,7 +120,11 @@ def read(name_or_folder: str | Path) -> Cohort:
     CohortError
         When there is none, it was written by another version, or its files do not fit together.
     """
-    cohort = read_unlogged(name_or_folder)
+    return _with_changes(read_unlogged(name_or_folder))
+
+
+def _with_changes(cohort: Cohort) -> Cohort:
+    """Apply what people changed: labels of the log, and a saved split."""
     table = apply_label_log(cohort.table, read_log(cohort))
     return replace(cohort, table=apply_default_split(table, read_default_split(cohort)))
 
@@ -163,15 +173,31 @@ def _with_places(cohort: Cohort) -> Cohort:
     """Put the real root and paths back."""
     private = _private(cohort.name)
     places = pd.read_parquet(private)
-    real = dict(zip(places["shown_path"], places["path"], strict=True))
-    unknown = [p for p in (*cohort.table["shown_path"].unique(), *cohort.rejected["shown_path"]) if p not in real]
-    if unknown:
-        raise CohortError(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
+    shown = pd.Index(places["shown_path"])
+    put = {}
+    for part, table in (("table", cohort.table), ("rejected", cohort.rejected)):
+        at = shown.get_indexer(table["shown_path"])
+        if (at < 0).any():
+            raise CohortError(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
+        put[part] = table.assign(path=places["path"].take(at).set_axis(table.index))
     identities = json.loads(private.with_suffix(".identities.json").read_text("utf-8"))
-    put = {part: table.assign(path=table["shown_path"].map(real).astype("str"))
-           for part, table in (("table", cohort.table), ("rejected", cohort.rejected))}  # fmt: skip
     root = Path(places["root"].iloc[0]) if len(places) else cohort.root
     return replace(cohort, root=root, identities=identities, **put)
+
+
+def read_stamps(name: str) -> tuple[Path, dict[str, Stamp]] | None:
+    """Give the root of a cohort of the workspace, and size and time of each of its files as they were scanned.
+
+    None where the cohort was passed on without its private files, or by a version that kept none.
+    """
+    try:
+        places = pd.read_parquet(_private(name))
+        sizes, times = (places[column].tolist() for column in ("file_size", "file_mtime_ns"))
+    except (FileNotFoundError, KeyError):
+        return None
+    if not len(places):
+        return None
+    return Path(places["root"].iloc[0]), dict(zip(places["path"].tolist(), zip(sizes, times, strict=True), strict=True))
 
 
 def list_cohorts() -> list[str]:

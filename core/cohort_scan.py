@@ -3,22 +3,28 @@
 No pixels are held: a header is asked of the sandbox, becomes one row, and is forgotten.
 """
 
+import json
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from core import archives, bids, sources
-from core.cohort_files import read_unlogged
+from core import archives, bids
+from core.cohort_files import check_name, list_cohorts, read, read_stamps, read_unlogged, write
+from core.cohort_journal import Journal, journal_path
 from core.errors import CohortError, InputError, UnopenedFile, UnreadableFile
 from core.label_log import LOG_NAME
 from core.labels import label_header, seed_name, unit_normal
+from core.listing import Stamp, find_files, spelled
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
-from core.sandbox import Sandbox, Sandboxes
+from core.sandbox import Answer, Sandbox, Sandboxes
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, typed
 from core.splits import patient_split
@@ -27,28 +33,110 @@ from core.stacks import number_stacks
 #: Where enhanced files keep what classic ones write under another keyword.
 _ENHANCED = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes", "SequenceName": "PulseSequenceName"}
 _FREE_TEXT = ("SeriesDescription", "ContrastBolusAgent", "SequenceName", "sequence_evidence")
+#: Without these a row is made of its file's path too.
+_IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 #: Rows that are turned into columns at a time: dictionaries of 300,000 slices would take gigabytes.
 _CHUNK = 5000
+#: Files that are asked of a sandbox at a time; by path, so that most are of one series.
+_BATCH = 64
 
 
 @dataclass
 class _Gathered:
-    """What a scan has found so far."""
+    """What a scan has found so far.
 
+    Slices of a series have nearly all in common. A row is made of the first with the same shared header, and of the
+    others only what is their own.
+    """
+
+    subjects: Mapping[str, str] = field(default_factory=dict)
     chunks: list[pd.DataFrame] = field(default_factory=list)
-    rows: list[dict] = field(default_factory=list)
     rejected: list[dict] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
+    _headers: dict[str, dict] = field(default_factory=dict)
+    _places: dict[tuple[str, str], int] = field(default_factory=dict)
+    _rows: list[dict] = field(default_factory=list)
+    _own: list[tuple] = field(default_factory=list)
 
-    def add(self, rows: list[dict]) -> None:
-        self.rows += rows
-        if len(self.rows) >= _CHUNK:
+    def add(self, relative: str, stamp: Stamp, answer: Answer) -> None:
+        """Add a file's slices, or its rejection."""
+        facts = {"path": relative, "file_size": stamp[0], "file_mtime_ns": stamp[1]}
+        if isinstance(answer, UnopenedFile):
+            # What keeps a file shut leaves its size and time alone; without a time, a re-scan tries again.
+            facts["file_mtime_ns"] = 0
+        if isinstance(answer, UnreadableFile):
+            self.rejected.append({**facts, "reason": str(answer)})
+            return
+        seed = seed_name(relative.rpartition("/")[2])
+        for text, own in answer:
+            if (header := self._headers.get(text)) is None:
+                header = self._headers[text] = json.loads(text)
+            identified = "SOPInstanceUID" in own and all(str(header.get(name) or "").strip() for name in _IDENTIFIERS)
+            key = text, "" if header["kind"] == "dicom" and identified and not seed else relative
+            if (place := self._places.get(key)) is None:
+                place = self._places[key] = len(self._rows)
+                self._rows.append(_row({**header, **own}, facts, self.words, self.subjects.get(relative)))
+            uid = own.get("SOPInstanceUID") or self._rows[place]["SOPInstanceUID"]
+            number = own.get("InstanceNumber") or (seed["InstanceNumber"] if seed else None)
+            position = _position_mm(header.get("ImageOrientationPatient"), own.get("ImagePositionPatient"))
+            self._own.append((place, relative, own["frame"], uid, _as("Int64", number), position, *stamp))
+        if len(self._own) >= _CHUNK:
             self.flush()
 
     def flush(self) -> None:
-        if self.rows:
-            self.chunks.append(typed(self.rows, COLUMNS))
-            self.rows = []
+        """Turn rows into columns."""
+        if not self._own:
+            return
+        places, *own = zip(*self._own, strict=True)
+        names = ("path", "frame", "SOPInstanceUID", "InstanceNumber", "position_mm", "file_size", "file_mtime_ns")
+        columns = typed(pd.DataFrame(dict(zip(names, own, strict=True))), {name: COLUMNS[name] for name in names})
+        chunk = typed(self._rows, COLUMNS).take(places).reset_index(drop=True)
+        chunk[list(names)] = columns
+        self.chunks.append(chunk)
+        for gathered in (self._headers, self._places, self._rows, self._own):
+            gathered.clear()
+
+
+def index(
+    path: Path | str,
+    name: str,
+    source: str = "folder",
+    workers: int = 1,
+    report: Callable[[int, int], None] | None = None,
+    subjects: Mapping[str, str] | None = None,
+) -> Cohort:
+    """Bring a cohort of the workspace up to date with its folder: scan what is new or changed, and write it.
+
+    Parameters
+    ----------
+    path, name, source, workers, report, subjects
+        As for `scan`. What `report` raises stops the work; the next call goes on where it ended.
+
+    Returns
+    -------
+    Cohort
+        As `read` gives it.
+
+    Raises
+    ------
+    InputError
+        When there is nothing at `path`.
+    CohortError
+        As `scan`, `read` and `write`.
+    """
+    path = Path(path)
+    check_name(name)
+    known = name in list_cohorts()
+    if known and not subjects and read_stamps(name) == _stamps(path):
+        return read(name)
+    previous = read_unlogged(name) if known else None
+    return write(scan(path, name, source, workers, report, previous, subjects, resume=True))
+
+
+def _stamps(path: Path) -> tuple[Path, dict[str, Stamp]] | None:
+    """Give root and stamps as `read_stamps` does; None where some of an archive was refused, which has no stamp."""
+    root, searched, refused = _opened(path)
+    return None if refused else (root, _listed(searched)[0])
 
 
 def scan(
@@ -59,6 +147,7 @@ def scan(
     report: Callable[[int, int], None] | None = None,
     previous: Cohort | None = None,
     subjects: Mapping[str, str] | None = None,
+    resume: bool = False,
 ) -> Cohort:
     """Index the slices of a folder, an archive or a file.
 
@@ -80,6 +169,9 @@ def scan(
     subjects : mapping of str, optional
         Of files that hold no patient, NIfTI volumes and pictures: from path, relative to the root, to the subject
         that its pseudonym is made of. What an earlier scan was told is kept.
+    resume : bool
+        Keep what was read in the workspace's private files, and begin with what an interrupted scan of the same
+        name and place left there; `core.cohort_files.write` removes it.
 
     Returns
     -------
@@ -97,39 +189,61 @@ def scan(
         When `previous` is of another place.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
-    root, searched, refused = archives.opened(path)
-    if sources.spelled(root) != root.as_posix():
+    root, searched, refused = _opened(path)
+    if spelled(root) != root.as_posix():
         raise InputError(f"The name of the folder {str(root)!r} is not UTF-8, so that no table can hold it. Rename it.")
     if previous is not None and previous.root.resolve() != root:
         raise CohortError(f"Cohort {previous.name!r} is of another folder than {path}. Index it under another name.")
-    found = {sources.spelled(file.relative_to(root)): file for file in sorted(sources.find_files(searched))}
-    stats = {relative: _stat(file) for relative, file in found.items()}
-    gathered = _Gathered()
+    stamps, names = _listed(searched)
     subjects = _subjects(previous, subjects)
-    same = stats.keys() - _told_anew(previous, stats, subjects)
-    kept = _keep_unchanged(previous, {relative: stats[relative] for relative in same}, gathered)
+    gathered = _Gathered(subjects=subjects)
+    kept = _keep_unchanged(previous, stamps, _told_anew(previous, stamps, subjects), gathered)
     gathered.rejected += [{"path": name, "reason": why, "file_size": 0, "file_mtime_ns": 0} for name, why in refused]
-    fresh = [relative for relative in found if relative not in kept]
-    done = len(kept)
     if report:
-        report(done, len(found))
-    for relative, answer in _parse(fresh, found, workers):
-        size, mtime_ns = stats[relative]
-        facts = {"path": relative, "file_size": size, "file_mtime_ns": mtime_ns}
-        if isinstance(answer, UnopenedFile):
-            # What keeps a file shut leaves its size and time alone; without a time, a re-scan tries again.
-            gathered.rejected.append({**facts, "file_mtime_ns": 0, "reason": str(answer)})
-        elif isinstance(answer, UnreadableFile):
-            gathered.rejected.append({**facts, "reason": str(answer)})
-        else:
-            gathered.add([_row(header, facts, gathered.words, subjects.get(relative)) for header in answer])
-        done += 1
-        if report:
-            report(done, len(found))
+        report(len(kept), len(stamps))
+    with Journal(journal_path(name, root)) if resume else nullcontext() as journal:
+        for relative, before, answer in journal.read() if journal else ():
+            if relative not in kept and relative in stamps and before == _stamps_read(relative, stamps):
+                gathered.add(relative, stamps[relative], answer)
+                kept.add(relative)
+        fresh = [relative for relative in stamps if relative not in kept]
+        done = len(kept)
+        for relatives, answers in _parse(fresh, root, names, workers):
+            batch = list(zip(relatives, answers, strict=True))
+            if journal:
+                # What could not be opened may be readable when the scan goes on.
+                sure = [(relative, answer) for relative, answer in batch if not isinstance(answer, UnopenedFile)]
+                journal.append([(relative, _stamps_read(relative, stamps), answer) for relative, answer in sure])
+            for relative, answer in batch:
+                gathered.add(relative, stamps[relative], answer)
+            done += len(batch)
+            if report:
+                report(done, len(stamps))
     gathered.flush()
     return _assemble(gathered, name, root, source)
+
+
+def _opened(path: Path) -> tuple[Path, Path, list[tuple[str, str]]]:
+    if not path.exists():
+        raise InputError(f"There is no file or folder {str(path)!r}. Check the spelling.")
+    return archives.opened(path)
+
+
+def _listed(searched: Path) -> tuple[dict[str, Stamp], dict[str, str]]:
+    """Give the stamps of all files by path, and of paths that are no UTF-8 how the system knows them."""
+    stamps = find_files(searched)
+    names = {text: relative for relative in stamps if (text := spelled(relative)) != relative}
+    for text, relative in names.items():
+        stamps[text] = stamps.pop(relative)
+    return stamps, names
+
+
+def _stamps_read(relative: str, stamps: Mapping[str, Stamp]) -> list[Stamp]:
+    """Give the stamps of all files that are read with one: a NIfTI volume is with its sidecar."""
+    if not relative.lower().endswith((".nii", ".nii.gz")):
+        return [stamps[relative]]
+    beside = bids.sidecar_of(PurePosixPath(relative)).as_posix()
+    return [stamps[name] for name in (relative, beside) if name in stamps]
 
 
 def _subjects(previous: Cohort | None, subjects: Mapping[str, str] | None) -> dict[str, str]:
@@ -141,7 +255,7 @@ def _subjects(previous: Cohort | None, subjects: Mapping[str, str] | None) -> di
     return {**known, **(subjects or {})}
 
 
-def _told_anew(previous: Cohort | None, stats: dict[str, tuple[int, int]], subjects: dict[str, str]) -> set[str]:
+def _told_anew(previous: Cohort | None, stamps: Mapping[str, Stamp], subjects: dict[str, str]) -> set[str]:
     """Files that are as they were, but whose subject or sidecar is another now."""
     if previous is None:
         return set()
@@ -150,23 +264,16 @@ def _told_anew(previous: Cohort | None, stats: dict[str, tuple[int, int]], subje
             if pseudonym(subjects[path]) != old}  # fmt: skip
     columns = ("path", "file_size", "file_mtime_ns")
     before = {path: (size, at) for path, size, at in zip(*(previous.rejected[name] for name in columns), strict=True)}
-    for path in {path for path in stats.keys() | before.keys() if path.lower().endswith(".json")}:
-        if stats.get(path) != before.get(path):
+    for path in {path for path in stamps.keys() | before.keys() if path.lower().endswith(".json")}:
+        if stamps.get(path) != before.get(path):
             anew.update(volume.as_posix() for volume in bids.volumes_of(PurePosixPath(path)))
     return anew
 
 
-def _stat(file: Path) -> tuple[int, int]:
-    """Size and time by which a re-scan knows a file again; zeros for one that is gone since it was found."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], gathered: _Gathered) -> set[str]:
-    """Take rows and rejections of unchanged files over, and give the paths of these files."""
+def _keep_unchanged(
+    previous: Cohort | None, stamps: Mapping[str, Stamp], anew: set[str], gathered: _Gathered
+) -> set[str]:
+    """Take rows and rejections of unchanged files over but for those in `anew`, and give the paths of these files."""
     if previous is None:
         return set()
     if (previous.folder / LOG_NAME).exists():
@@ -175,7 +282,7 @@ def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], 
     kept: set[str] = set()
     for table, take in ((previous.table, gathered.chunks.append), (previous.rejected, None)):
         same = [
-            stats.get(path) == (size, mtime_ns)
+            stamps.get(path) == (size, mtime_ns) and path not in anew
             for path, size, mtime_ns in zip(table["path"], table["file_size"], table["file_mtime_ns"], strict=True)
         ]
         unchanged = table[np.array(same, dtype=bool)]
@@ -188,18 +295,17 @@ def _keep_unchanged(previous: Cohort | None, stats: dict[str, tuple[int, int]], 
 
 
 def _parse(
-    relatives: list[str], found: dict[str, Path], workers: int
-) -> Iterator[tuple[str, list[dict] | UnreadableFile]]:
-    """Parse files in sandboxes and give the answers in order."""
+    relatives: list[str], root: Path, names: Mapping[str, str], workers: int
+) -> Iterator[tuple[list[str], list[Answer]]]:
+    """Parse files in sandboxes, batch by batch, and give the answers in order."""
 
-    def parse(sandbox: Sandbox, relative: str) -> tuple[str, list[dict] | UnreadableFile]:
-        try:
-            return relative, sandbox.parse(found[relative])
-        except UnreadableFile as error:
-            return relative, error
+    def parse(sandbox: Sandbox, batch: list[str]) -> tuple[list[str], list[Answer]]:
+        return batch, sandbox.read_slices([root / names.get(relative, relative) for relative in batch])
 
+    # Small enough that all workers have some even of few files.
+    size = max(1, min(_BATCH, math.ceil(len(relatives) / workers)))
     with Sandboxes(workers) as sandboxes:
-        yield from sandboxes.map(parse, relatives)
+        yield from sandboxes.map(parse, [relatives[at : at + size] for at in range(0, len(relatives), size)])
 
 
 def _row(header: dict, facts: dict, words: dict[str, str], subject: str | None = None) -> dict:
@@ -259,21 +365,32 @@ def _made_uid(text: str) -> str:
 
 
 def _geometry(header: dict) -> dict:
-    """Give pixel spacing, orientation and the position along the normal in mm.
+    """Give pixel spacing in mm and orientation."""
+    spacing = header.get("PixelSpacing") or [None, None]
+    answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
+    # An orientation that is none gives no plane, and must give no letters and no order either.
+    if unit_normal(header):
+        answer["orientation"] = "\\".join(f"{value:.6g}" for value in header["ImageOrientationPatient"])
+    return answer
+
+
+def _position_mm(orientation: list[float] | None, position: list[float] | None) -> float | None:
+    """Give the position along the normal.
 
     The normal is turned so that it points to the head, the back or the left, whichever it is nearest, so
     that a stack runs the same way however it was acquired.
     """
-    spacing = header.get("PixelSpacing") or [None, None]
-    answer = {"pixel_spacing_row_mm": spacing[0], "pixel_spacing_column_mm": spacing[1], "orientation": None}
-    # An orientation that is none gives no plane, and must give no letters and no order either.
-    if normal := unit_normal(header):
-        answer["orientation"] = "\\".join(f"{value:.6g}" for value in header["ImageOrientationPatient"])
-        position = header.get("ImagePositionPatient")
-        if position and len(position) == 3:
-            normal = np.array(normal) * np.sign(max(normal, key=abs))
-            answer["position_mm"] = float(normal @ np.asarray(position, dtype=float))
-    return answer
+    if not position or len(position) != 3 or not orientation or (normal := _normal(tuple(orientation))) is None:
+        return None
+    return sum(map(operator.mul, normal, position))
+
+
+@lru_cache(256)
+def _normal(orientation: tuple[float, ...]) -> tuple[float, ...] | None:
+    if (normal := unit_normal({"ImageOrientationPatient": orientation})) is None:
+        return None
+    sign = math.copysign(1.0, max(normal, key=abs))
+    return tuple(sign * part for part in normal)
 
 
 def _as(dtype: str, value: object) -> object:
@@ -291,12 +408,15 @@ def _as(dtype: str, value: object) -> object:
 
 
 def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort:
-    chunks = gathered.chunks or [typed([], COLUMNS)]
-    table = pd.concat(chunks, ignore_index=True).sort_values(["path", "frame"], kind="stable", ignore_index=True)
+    table = pd.concat(gathered.chunks or [typed([], COLUMNS)], ignore_index=True)
+    gathered.chunks.clear()
+    if not table["path"].is_monotonic_increasing:  # what an earlier scan left is mixed with what is new
+        table = table.sort_values(["path", "frame"], kind="stable", ignore_index=True)
     rejected = typed(sorted(gathered.rejected, key=lambda row: row["path"]), REJECTED_COLUMNS)
-    shown = shown_paths([*table["path"].unique(), *rejected["path"]], gathered.words)
+    codes, paths = pd.factorize(table["path"])
+    shown = shown_paths([*paths, *rejected["path"]], gathered.words)
     rejected["shown_path"] = rejected["path"].map(shown).astype("str")
-    table["shown_path"] = table["path"].map(shown).astype("str")
+    table["shown_path"] = pd.Series([shown[path] for path in paths], dtype="str").take(codes).array
     table = _part_copies(table)
     table[["image_number", "stack", "stack_note"]] = number_stacks(table)
     table["split"] = patient_split(table)
@@ -307,9 +427,9 @@ def _assemble(gathered: _Gathered, name: str, root: Path, source: str) -> Cohort
 
 def _part_copies(table: pd.DataFrame) -> pd.DataFrame:
     """Mark later files that hold an instance which an earlier one holds too."""
-    first = table.groupby("SOPInstanceUID")["path"].transform("min")
-    copies = table["path"] != first
-    if copies.any():
+    pairs = table[["SOPInstanceUID", "path"]].drop_duplicates()
+    if pairs["SOPInstanceUID"].duplicated().any():
+        copies = table["path"] != table.groupby("SOPInstanceUID")["path"].transform("min")
         mark = [f"{uid}+{digest(path).hex()[:8]}" for uid, path in table.loc[copies, ["SOPInstanceUID", "path"]].values]
         note = "same SOPInstanceUID as another file"
         conflict = table.loc[copies, "conflict"]

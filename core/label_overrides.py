@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import archives, cohort, sources
+from core import archives, cohort
 from core.label_log import append_labels
 from core.label_tables import KEYS, LABELS, LabelTable
+from core.listing import find_files, spelled
 from core.path_keys import find_paths
 from core.pseudonyms import joined, pseudonym, shown_paths
 from core.slice_table import Cohort
@@ -70,15 +71,15 @@ class Outcome:
 def index(
     path: Path | str, name: str, labels: LabelTable | None = None, **options: Any
 ) -> tuple[Cohort, Outcome | None]:
-    """Scan a folder or an archive, write the cohort, and give it the labels of a table.
+    """Index a folder or an archive, and give the cohort the labels of a table.
 
     Parameters
     ----------
     path, name
-        As for `core.cohort.scan`.
+        As for `core.cohort.index`.
     labels : LabelTable, optional
     **options
-        More of `core.cohort.scan`.
+        More of `core.cohort.index`.
 
     Returns
     -------
@@ -90,10 +91,10 @@ def index(
     Raises
     ------
     InputError, CohortError
-        As `core.cohort.scan` and `core.cohort.write`.
+        As `core.cohort.index`.
     """
     subjects = subjects_of(labels, Path(path)) if labels else None
-    made = cohort.write(cohort.scan(path, name, subjects=subjects, **options))
+    made = cohort.index(path, name, subjects=subjects, **options)
     if labels is None:
         return made, None
     outcome = apply(labels, made)
@@ -118,7 +119,7 @@ def subjects_of(labels: LabelTable, path: Path) -> dict[str, str]:
     if rows.empty:
         return {}
     root, searched, _ = archives.opened(path)
-    files = {file.relative_to(root).as_posix(): "" for file in sources.find_files(searched)}
+    files = dict.fromkeys(map(spelled, find_files(searched)), "")
     found = rows.assign(file=rows["path"].map(find_paths(rows["path"].unique(), files, root)))
     by_file = found.dropna(subset="file").groupby("file")["subject"]
     return by_file.first()[by_file.nunique() == 1].to_dict()

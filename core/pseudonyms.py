@@ -17,6 +17,7 @@ from core.labels import seed_name, tcga_barcode
 from core.settings import Settings, get_settings
 
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
+_NO_WORD = re.compile(r"[\W_]+")
 _PSEUDONYM = re.compile(r"P-[0-9a-f]{10}")
 #: Parts of names that are mostly no names; hiding them would blot out half of all folders.
 _GENERIC = frozenset((
@@ -125,7 +126,7 @@ def joined(text: str) -> str:
     >>> joined("TCGA-02-0037")
     'tcga020037'
     """
-    return "".join(c for c in text.casefold() if c.isalnum())
+    return _NO_WORD.sub("", text.casefold())
 
 
 def holds(component: str, words: Mapping[str, str]) -> str | None:

@@ -7,9 +7,11 @@ import logging
 import math
 import signal
 import threading
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -21,8 +23,16 @@ from core.settings import get_settings
 
 _T, _R = TypeVar("_T"), TypeVar("_R")
 
+#: What is said of a file: its slices as `core.sources.read_slices` gives them, or why there are none.
+Answer = list[tuple[str, dict[str, Any]]] | UnreadableFile
+_KINDS = {kind.__name__: kind for kind in UnreadableFile.__subclasses__()}
+
 #: Seconds after the time limit at which a child ends itself, should nobody be left to end it.
 _GRACE_S = 2
+#: Seconds after which a child answers with what it has read of a batch.
+_BATCH_S = 1.0
+#: Requests that wait for each sandbox, so that none is idle.
+_AHEAD = 8
 #: What a slow disk writes of an archive's many small files.
 _UNPACKED_MB_PER_S = 20
 
@@ -31,6 +41,20 @@ def _unpack_timeout_s() -> float:
     """An archive of the largest size that is let in, on a slow disk, takes longer than one file."""
     settings = get_settings()
     return settings.parse_timeout_s + settings.max_upload_mb / _UNPACKED_MB_PER_S
+
+
+def answer_to_json(answer: Answer, shared: dict[str, int]) -> list | dict:
+    """Make JSON of what is said of a file; `shared` learns the texts that many slices have in common."""
+    if isinstance(answer, UnreadableFile):
+        return {"kind": type(answer).__name__, "error": str(answer)}
+    return [(shared.setdefault(text, len(shared)), own) for text, own in answer]
+
+
+def answer_from_json(answer: list | dict, shared: Sequence[str]) -> Answer:
+    """Give back what `answer_to_json` was given."""
+    if isinstance(answer, dict):
+        return _KINDS.get(answer["kind"], UnreadableFile)(answer["error"])
+    return [(shared[index], own) for index, own in answer]
 
 
 class Sandbox:
@@ -55,6 +79,35 @@ class Sandbox:
             With the file's own reason, or because reading it took too long, too much memory or the child's life.
         """
         return self._ask({"do": "headers", "path": str(path)})[0]["headers"]
+
+    def read_slices(self, paths: Sequence[Path]) -> list[Answer]:
+        """Read what rows are made of, of several files at one go; see `core.sources.read_slices`.
+
+        Returns
+        -------
+        list of Answer
+            One a file. A file that ends or outlasts the child takes none of its neighbours with it: all that were
+            asked for with it are asked for again, one by one, each within the limits of one file.
+        """
+        answers: list[Answer] = []
+        while len(answers) < len(paths):
+            rest = paths[len(answers) :]
+            try:
+                answers += self._ask_slices(rest, self._timeout_s + _BATCH_S)
+            except UnreadableFile:
+                answers += [self._ask_alone(path) for path in rest]
+        return answers
+
+    def _ask_alone(self, path: Path) -> Answer:
+        try:
+            return self._ask_slices([path])[0]
+        except UnreadableFile as error:
+            return error
+
+    def _ask_slices(self, paths: Sequence[Path], timeout_s: float | None = None) -> list[Answer]:
+        """Ask about several files; the answers may be fewer, for the child stops after `_BATCH_S`."""
+        answer, _ = self._ask({"do": "slices", "paths": [str(path) for path in paths]}, timeout_s)
+        return [answer_from_json(one, answer["shared"]) for one in answer["files"]]
 
     def pixels(self, path: Path, frame: int = 0) -> np.ndarray:
         """Decode one slice, float32 (rows, columns); see `core.sources.read_pixels`.
@@ -178,10 +231,14 @@ class Sandboxes:
                 self._all.append(self._mine.sandbox)
             return do(self._mine.sandbox, item)
 
-        # Batches, because the pool would otherwise hold all answers that are not asked for yet.
-        size = 64 * self._workers
-        for start in range(0, len(items), size):
-            yield from self._pool.map(one, items[start : start + size])
+        # No more at a time, because the pool would otherwise hold all answers that are not asked for yet.
+        running: deque[Future[_R]] = deque()
+        for item in items:
+            running.append(self._pool.submit(one, item))
+            if len(running) > _AHEAD * self._workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +265,21 @@ def _headers(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     from core import sources
 
     return {"headers": sources.read_headers(Path(request["path"]))}, {}
+
+
+def _slices(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
+    from core import sources
+
+    late, shared, files = time.monotonic() + _BATCH_S, {}, []
+    for path in request["paths"]:
+        try:
+            answer = sources.read_slices(Path(path))
+        except UnreadableFile as error:
+            answer = error
+        files.append(answer_to_json(answer, shared))
+        if time.monotonic() > late:
+            break
+    return {"shared": list(shared), "files": files}, {}
 
 
 def _pixels(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
@@ -263,6 +335,7 @@ if __name__ == "__main__":
     logging.disable()
     one_file = {
         "headers": _headers,
+        "slices": _slices,
         "pixels": _pixels,
         "thumbnail": _thumbnail,
         "label_table": _label_table,

@@ -3,12 +3,11 @@
 import functools
 import lzma
 import math
-import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import nibabel
@@ -17,8 +16,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
-from core import bids, dicom
-from core.errors import InputError, UnopenedFile, UnreadableFile
+from core import bids, dicom, dicom_fast
+from core.errors import UnopenedFile, UnreadableFile
+from core.listing import spelled
 from core.settings import get_settings
 
 Header = dict[str, Any]
@@ -31,54 +31,6 @@ _ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
 _DAMAGED = (zlib.error, lzma.LZMAError, NotImplementedError)
 #: A brain at 0.4 mm has fewer.
 _MAX_VOXELS = 1 << 28
-
-
-def find_files(path: Path) -> list[Path]:
-    """List the files under a folder, or the file itself.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-        Sorted; every regular file, readable or not, so that each can be accounted for; with them folders that
-        cannot be searched, and links to nothing. Hidden folders are not searched, and links that lead out of the
-        folder are left alone: they are not what was offered.
-
-    Raises
-    ------
-    InputError
-        When there is nothing at `path`.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError("There is neither a file nor a folder of that name. Check the spelling.")
-    real, found = path.resolve(), []
-    for folder, folders, names in os.walk(path, onerror=lambda error: found.append(Path(error.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            file = Path(folder, name)
-            # Unlike `Path.resolve`, `os.path.realpath` makes do with links in a circle.
-            if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(real):
-                continue
-            if file.is_file() or not file.exists():
-                found.append(file)
-    return sorted(found)
-
-
-def spelled(path: PurePath) -> str:
-    """Give a path as text with forward slashes; bytes that are no UTF-8, as old archives leave them, as numbers.
-
-    Examples
-    --------
-    >>> spelled(PurePath(os.fsdecode(b"caf\\xe9/1.dcm")))
-    'caf\\\\xe9/1.dcm'
-    """
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -105,6 +57,27 @@ def read_headers(path: Path) -> list[Header]:
     if kind == "picture":
         return [_picture_header(Path(path))]
     return dicom.read_headers(Path(path))
+
+
+def read_slices(path: Path) -> list[tuple[str, Header]]:
+    """Read what rows and labels are made of, of every slice in a file of any kind, as fast as its kind allows.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of (str, dict)
+        The headers of `read_headers`, each parted by `core.dicom_fast.split_header`.
+
+    Raises
+    ------
+    UnreadableFile
+        As `read_headers`.
+    """
+    slices = dicom_fast.read_slices(path) if _kind(path) == "dicom" else None
+    return [dicom_fast.split_header(header) for header in read_headers(path)] if slices is None else slices
 
 
 def read_pixels(path: Path, frame: int = 0) -> np.ndarray:

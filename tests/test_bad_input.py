@@ -40,10 +40,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from core import cohort, sources
-from core.errors import CohortError, UnreadableFile
+from core import cohort, cohort_scan
+from core.dicom_fast import split_header
+from core.errors import CohortError, UnopenedFile, UnreadableFile
 from core.label_physics import read_physics
 from core.labels import label_header
+from core.listing import find_files
 from core.sandbox import Sandbox
 from core.settings import PROJECT_DIR, get_settings
 from core.vocabulary import PLANES, SEQUENCES
@@ -485,21 +487,34 @@ def test_what_permissions_keep_shut_is_refused_and_tried_again(folder, make_slic
     assert "NIfTI" in reasons_of(again)["volume.nii"]
 
 
+def test_what_could_not_be_opened_is_tried_again_by_a_resumed_scan_and_by_an_index(folder, make_slice, monkeypatch):
+    make_slice(folder / "shut.dcm")
+    with monkeypatch.context() as patch:
+        patch.setattr(Sandbox, "read_slices", lambda self, paths: [UnopenedFile("It cannot be opened.")] * len(paths))
+        assert cohort.scan(folder, "c", resume=True).table.empty
+    assert len(cohort.scan(folder, "c", resume=True).table) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Sandbox, "read_slices", lambda self, paths: [UnopenedFile("It cannot be opened.")] * len(paths))
+        cohort.write(cohort.scan(folder, "c"))
+    assert len(cohort.index(folder, "c").table) == 2
+
+
 def test_files_that_vanish_or_change_during_the_scan(folder, make_slice, monkeypatch):
     for name in ("vanishes.dcm", "changes.dcm"):
         make_slice(folder / name)
-    listed = [*sources.find_files(folder), folder / "vanished.dcm"]
-    monkeypatch.setattr(sources, "find_files", lambda path: listed)
-    parse = Sandbox.parse
+    listed = {**find_files(folder), "vanished.dcm": (0, 0)}
+    monkeypatch.setattr(cohort_scan, "find_files", lambda path: listed)
+    read_slices = Sandbox.read_slices
 
-    def meddle(self, path):
-        if path.name == "vanishes.dcm":
-            path.unlink()
-        if path.name == "changes.dcm":
-            path.write_bytes(path.read_bytes()[:700])
-        return parse(self, path)
+    def meddle(self, paths):
+        for path in paths:
+            if path.name == "vanishes.dcm":
+                path.unlink()
+            if path.name == "changes.dcm":
+                path.write_bytes(path.read_bytes()[:700])
+        return read_slices(self, paths)
 
-    monkeypatch.setattr(Sandbox, "parse", meddle)
+    monkeypatch.setattr(Sandbox, "read_slices", meddle)
     made = cohort.scan(folder, "c")
     assert made.table["path"].tolist() == ["good.dcm"]
     gone = "It cannot be opened (No such file or directory)."
@@ -766,7 +781,7 @@ def test_whatever_a_header_holds_labels_stay_in_the_vocabulary(header):
 def test_whatever_headers_hold_a_scan_makes_a_table_of_them(folder, headers):
     answer = [{**header, "frame": i} for i, header in enumerate(headers)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sandbox, "parse", lambda self, path: answer)
+        patch.setattr(Sandbox, "read_slices", lambda self, paths: [list(map(split_header, answer)) for _ in paths])
         made = cohort.scan(folder, "c")
     assert len(made.table) == len(headers)
     assert made.table["SOPInstanceUID"].notna().all()

@@ -103,6 +103,17 @@ def test_sidecars_are_accounted_for_and_a_changed_one_is_read_again(volume):
     assert gone.table["sequence"].isna().all() and gone.n_files == 1
 
 
+def test_an_interrupted_scan_goes_on_without_what_another_sidecar_told(volume):
+    path = volume("v", {"SeriesDescription": "T1 SE"})
+    assert set(cohort.scan(path.parent, "c", resume=True).table["sequence"]) == {"T1"}  # it was not written
+    bids.sidecar_of(path).write_text(json.dumps({"SeriesDescription": "T2 TSE, again"}))
+    assert set(cohort.scan(path.parent, "c", resume=True).table["sequence"]) == {"T2"}
+    bids.sidecar_of(path).unlink()
+    assert cohort.index(path.parent, "c").table["sequence"].isna().all()
+    bids.sidecar_of(path).write_text(json.dumps({"SeriesDescription": "T1 SE"}))
+    assert set(cohort.index(path.parent, "c").table["sequence"]) == {"T1"}
+
+
 def test_patients_that_a_sidecar_names_are_not_shown(volume):
     path = volume(
         "lovelace_1", {"PatientName": "Lovelace^Ada", "PatientID": "77123", "SeriesDescription": "Lovelace T1"}

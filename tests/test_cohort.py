@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from core import cohort
+from core import cohort, cohort_journal, cohort_scan
 from core.errors import CohortError, InputError
 from core.pseudonyms import pseudonym
 from core.sandbox import Sandbox
@@ -61,13 +61,13 @@ def folder(tmp_path, workspace):
 @pytest.fixture
 def parsed(monkeypatch):
     """Count what the sandbox is asked to parse."""
-    asked, real = [], Sandbox.parse
+    asked, real = [], Sandbox.read_slices
 
-    def counting(self, path):
-        asked.append(path.name)
-        return real(self, path)
+    def counting(self, paths):
+        asked.extend(path.name for path in paths)
+        return real(self, paths)
 
-    monkeypatch.setattr(Sandbox, "parse", counting)
+    monkeypatch.setattr(Sandbox, "read_slices", counting)
     return asked
 
 
@@ -163,6 +163,60 @@ def test_rescan_reads_only_new_and_changed_files(folder, parsed):
     }  # fmt: skip
     assert second.table.set_index("path").loc["other/b.dcm", "sequence"] == "T2"
     assert second.table.set_index("path").loc[f"{PATIENT}/new.dcm", "image_number"] == 3
+
+
+def test_indexing_again_reads_nothing_when_nothing_changed_and_only_a_new_study_else(folder, parsed, monkeypatch):
+    first = cohort.index(folder, "c")
+    parsed.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort_scan, "scan", None)
+        pd.testing.assert_frame_equal(cohort.index(folder, "c").table, first.table)
+    write_slice(folder / "new study" / "1.dcm", StudyInstanceUID="1.2.77", SeriesInstanceUID="1.2.78")
+    assert len(cohort.index(folder, "c").table) == len(first.table) + 1
+    assert parsed == ["1.dcm"]
+    with pytest.raises(CohortError, match="of another folder"):
+        cohort.index(folder / "other", "c")
+
+
+def test_an_interrupted_index_leaves_the_last_good_table_and_goes_on_where_it_ended(folder, parsed, monkeypatch):
+    monkeypatch.setattr(cohort_scan, "_BATCH", 1)
+    few = cohort.index(folder / "other", "few")
+    for i in range(20):
+        write_slice(folder / "other" / f"more{i:02}.dcm", ImagePositionPatient=[0, 0, i], InstanceNumber=i)
+
+    def stop(done, total):
+        if done >= 4:
+            raise InputError("Stopped.")
+
+    parsed.clear()
+    with pytest.raises(InputError, match="Stopped"):
+        cohort.index(folder / "other", "few", report=stop)
+    pd.testing.assert_frame_equal(cohort.read("few").table, few.table)
+    (journal,) = (few.folder.parent.parent / "private").glob("scan-*.jsonl")
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+    kept = journal.read_text().count('"files"')
+    with journal.open("a") as file:
+        file.write('{"shared": ["cut')
+    write_slice(folder / "other" / "more00.dcm", SeriesDescription="SAG T2")  # what was read of it is stale
+    parsed.clear()
+    made = cohort.index(folder / "other", "few")
+    assert len(parsed) == 20 - kept + 1
+    assert not journal.exists()
+    pd.testing.assert_frame_equal(made.table, cohort.scan(folder / "other", "few").table)
+
+
+def test_a_journal_keeps_rejections_and_is_started_anew_by_another_version(folder, parsed, monkeypatch):
+    monkeypatch.setattr(cohort_scan, "_BATCH", 1)
+    whole = cohort.scan(folder, "c")
+    cohort.scan(folder, "c", resume=True)  # interrupted before it was written
+    parsed.clear()
+    again = cohort.scan(folder, "c", resume=True)
+    assert parsed == []
+    pd.testing.assert_frame_equal(again.table, whole.table)
+    pd.testing.assert_frame_equal(again.rejected, whole.rejected)
+    monkeypatch.setitem(cohort_journal._FIRST, "schema", -1)
+    cohort.scan(folder, "c", resume=True)
+    assert len(parsed) == again.n_files
 
 
 def test_rescan_hides_a_new_file_that_names_a_patient_known_from_before(folder):

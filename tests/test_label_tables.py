@@ -119,12 +119,14 @@ def test_an_exported_table_changes_nothing(folder, tmp_path):
 
 
 def test_subjects_group_files_without_headers_and_are_hidden_from_paths(folder, tmp_path, monkeypatch):
-    asked, real = [], Sandbox.parse
-    monkeypatch.setattr(Sandbox, "parse", lambda self, path: asked.append(path.name) or real(self, path))
+    asked, real = [], Sandbox.read_slices
+    monkeypatch.setattr(
+        Sandbox, "read_slices", lambda self, paths: asked.extend(path.name for path in paths) or real(self, paths)
+    )
     labels = table(tmp_path, path=["jones-0.png", "jones-1.png", "volume.nii.gz", "a/0.dcm"],
                    PatientID=["Jones", "Jones", "Smith", "Smith"], plane="")  # fmt: skip
     first = cohort.write(cohort.scan(folder, "c"))
-    made, outcome = label_overrides.index(folder, "c", labels, previous=first)
+    made, outcome = label_overrides.index(folder, "c", labels)
     rows = labelled(made)
     assert rows.loc["jones/jones-1.png", "PatientID"] == pseudonym("Jones")
     assert set(rows.loc[["volume.nii.gz"], "PatientID"]) == {pseudonym("Smith")}
@@ -141,6 +143,13 @@ def test_subjects_group_files_without_headers_and_are_hidden_from_paths(folder, 
     Image.new("L", (8, 8), 99).save(folder / "jones" / "jones-0.png")
     changed = labelled(cohort.scan(folder, "c", previous=made))
     assert changed.loc["jones/jones-0.png", "PatientID"] == pseudonym("Jones")
+
+
+def test_a_subject_told_after_an_interruption_counts(folder, tmp_path):
+    cohort.scan(folder, "c", resume=True)  # it was not written
+    labels = table(tmp_path, path=["volume.nii.gz"], PatientID=["Smith"], plane="")
+    made, _ = label_overrides.index(folder, "c", labels)
+    assert set(labelled(made).loc[["volume.nii.gz"], "PatientID"]) == {pseudonym("Smith")}
 
 
 def test_keys_and_names_that_tell_a_patient_are_not_shown(folder, tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from core import sources
 from core.child import Child
 from core.errors import ChildDied, UnreadableFile
-from core.sandbox import Sandbox, get_sandbox
+from core.sandbox import Sandbox, _slices, get_sandbox
 from core.settings import PROJECT_DIR, get_settings
 
 
@@ -103,6 +103,50 @@ def test_file_that_ends_the_child_is_refused_and_the_next_is_read(sandbox, make_
         sandbox.parse(good)
     monkeypatch.setattr(Child, "request", real)
     assert len(sandbox.parse(good)) == 1
+
+
+def test_a_batch_is_answered_file_by_file(sandbox, make_slice, tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("Dear reader, " * 50)
+    paths = [make_slice(), text, make_slice()]
+    answers = sandbox.read_slices(paths)
+    assert [answers[0], answers[2]] == [sources.read_slices(paths[0]), sources.read_slices(paths[2])]
+    with pytest.raises(UnreadableFile) as direct:
+        sources.read_slices(text)
+    assert str(answers[1]) == str(direct.value)
+
+
+def test_a_file_that_takes_too_long_loses_none_of_its_batch(limited, make_slice, tmp_path):
+    sandbox, good = limited(parse_timeout_s=5), [make_slice(), make_slice()]
+    pipe = tmp_path / "pipe.dcm"
+    os.mkfifo(pipe)
+    first, late, last = sandbox.read_slices([good[0], pipe, good[1]])
+    assert "longer than 5 seconds" in str(late)
+    assert [first, last] == [sources.read_slices(path) for path in good]
+
+
+def test_a_file_that_ends_the_child_loses_none_of_its_batch(sandbox, make_slice, monkeypatch):
+    paths, real = [make_slice() for _ in range(3)], Child.request
+
+    def deadly(child, header, *args, **keywords):
+        if str(paths[1]) in header["paths"]:
+            real(child, {"do": "slices", "paths": []})  # there is a child to end
+            os.kill(child.pid, 11)
+            while child.pid:
+                time.sleep(0.01)
+            raise ChildDied("it ended")
+        return real(child, header, *args, **keywords)
+
+    monkeypatch.setattr(Child, "request", deadly)
+    first, dead, last = sandbox.read_slices(paths)
+    assert "ended the reader" in str(dead)
+    assert [first, last] == [sources.read_slices(paths[0]), sources.read_slices(paths[2])]
+
+
+def test_a_child_answers_with_what_it_has_when_a_batch_takes_long(make_slice, monkeypatch):
+    monkeypatch.setattr("core.sandbox._BATCH_S", 0.0)
+    answer, _ = _slices({"paths": [str(make_slice()), str(make_slice())]})
+    assert len(answer["files"]) == 1
 
 
 def test_file_that_takes_too_much_memory_is_refused(limited, make_slice, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from core import images, sources
-from core.errors import InputError, UnreadableFile
+from core.errors import UnreadableFile
 from core.settings import get_settings
 
 
@@ -168,22 +168,6 @@ def test_what_is_not_looked_into(tmp_path, make_slice):
     assert "DICOMDIR" in reason(make_slice(tmp_path / "DICOMDIR"))
     assert "hidden" in reason(make_slice(tmp_path / ".a.dcm"))
     assert "cannot be opened" in reason(tmp_path / "gone.dcm")
-
-
-def test_files_are_listed_once_and_links_out_are_left_alone(tmp_path):
-    root, other = tmp_path / "root", tmp_path / "other"
-    for file in (root / "b" / "2.dcm", root / "1.dcm", root / ".git" / "3.dcm", root / ".hidden", other / "secret.dcm"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x")
-    (root / "inside.dcm").symlink_to(root / "1.dcm")
-    (root / "outside.dcm").symlink_to(other / "secret.dcm")
-    (root / "folder").symlink_to(other, target_is_directory=True)
-    os.mkfifo(root / "pipe")
-    names = [path.relative_to(root).as_posix() for path in sources.find_files(root)]
-    assert names == [".hidden", "1.dcm", "b/2.dcm", "inside.dcm"]
-    assert sources.find_files(root / "1.dcm") == [root / "1.dcm"]
-    with pytest.raises(InputError, match="neither a file nor a folder"):
-        sources.find_files(root / "gone")
 
 
 # Archives -------------------------------------------------------------------------------------------

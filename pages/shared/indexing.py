@@ -1,8 +1,8 @@
 """The form that indexes a folder or an archive of the server's disk, and the progress of what is being indexed."""
 
+import os
 import re
 import threading
-import time
 from pathlib import Path
 
 import streamlit as st
@@ -10,10 +10,11 @@ import streamlit as st
 from core import archives, cohort, label_overrides
 from core.errors import CoreError, InputError
 from core.label_tables import LabelTable
+from core.pace import Pace
 from core.settings import get_settings
 from pages.shared import label_table_form
 
-#: Scans of this process by cohort name: done, total, started, error, finished.
+#: Scans of this process by cohort name: share and text of the progress, stop, error, finished.
 _scans: dict[str, dict] = {}
 
 
@@ -44,18 +45,19 @@ def start(folder: Path, name: str, labels: LabelTable | None = None) -> None:
     scan = _scans.get(name)
     if scan and not scan["finished"]:
         raise InputError(f"Cohort {name!r} is being indexed already.")
-    previous = cohort.read(name) if name in cohort.list_cohorts() else None
-    if previous is not None and previous.root.resolve() != archives.root_of(folder):
-        raise InputError(f"There is a cohort {name!r} of another folder already. Choose another name.")
-    progress = {"done": 0, "total": 0, "started": time.time(), "error": "", "said": [], "finished": False}
-    _scans[name] = progress
+    progress = {
+        "share": 0.0, "text": "looking through the folder", "stop": False, "error": "", "said": [], "finished": False,
+    }  # fmt: skip
+    _scans[name], pace = progress, Pace()
 
     def run() -> None:
         def report(done: int, total: int) -> None:
-            progress.update(done=done, total=total)
+            if progress["stop"]:
+                raise InputError("Stopped. What was read is kept: index the same folder again to go on from there.")
+            progress.update(share=done / total if total else 0.0, text=f"{pace(done, total)} files")
 
         try:
-            _, outcome = label_overrides.index(folder, name, labels, report=report, previous=previous)
+            _, outcome = label_overrides.index(folder, name, labels, workers=os.cpu_count() or 1, report=report)
             progress["said"] = outcome.sentences(labels.name) if outcome else []
         except CoreError as error:
             progress["error"] = str(error)
@@ -71,11 +73,9 @@ def follow(name: str) -> None:
     scan = _scans[name]
     if scan["finished"]:
         st.rerun()
-    share = scan["done"] / scan["total"] if scan["total"] else 0.0
-    spent = time.time() - scan["started"]
-    rate = f" · {scan['done'] / spent:.0f} files/s" if spent > 1 and scan["done"] else ""
-    left = f" · about {spent / share * (1 - share):.0f} s left" if share > 0.05 else ""
-    st.progress(share, text=f"Indexing {name}: {scan['done']:,} of {scan['total']:,} files{rate}{left}")
+    st.progress(scan["share"], text=f"Indexing {name}: {scan['text']}")
+    if st.button("Stop", icon=":material/stop_circle:", help="What was read until now is kept."):
+        scan["stop"] = True
 
 
 def form() -> None:
