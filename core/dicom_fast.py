@@ -60,11 +60,11 @@ _SHARED, _PER_FRAME = tags_of("SharedFunctionalGroupsSequence", "PerFrameFunctio
 _SYNTAX, _IMAGE_TYPE = tags_of("TransferSyntaxUID", "ImageType")
 _CSA = swapped(dicom._SIEMENS_CSA_IMAGE[0] << 16 | dicom._SIEMENS_CSA_IMAGE[1])
 #: Neither deflated nor big-endian.
-_SYNTAXES = frozenset(
-    syntax
+_SYNTAXES = {
+    str(syntax): syntax
     for syntax in pydicom.uid.AllTransferSyntaxes
     if syntax.is_encapsulated or syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-)
+}
 _BLOCKS = range(0x10, 0x100)
 #: The private attributes in every block that may hold them, and the creators that reserve the blocks.
 _PRIVATE_TAGS = frozenset(
@@ -76,6 +76,8 @@ _PRIVATE_TAGS = frozenset(
 _GRID_TAGS = frozenset(swapped(0x00650050 | block << 8) for block in _BLOCKS)
 _SHARED_TAGS = frozenset((*tags_of(*KEYWORDS, "SpecificCharacterSet"), *_PRIVATE_TAGS))
 _TOP_TAGS = _SHARED_TAGS.union((_SHARED, _PER_FRAME, _CSA), _PIXEL_TAGS, _COUNTS)
+#: What is kept as it is; the others tell more than themselves.
+_SIMPLE_TAGS = _SHARED_TAGS.difference(_OWN_TAGS, _COUNTS, _GRID_TAGS, (_IMAGE_TYPE,))
 _ALL_TAGS = range(1 << 32)
 _PRIVATE_ITEM_TAGS = _PRIVATE_TAGS.union(tags_of("Manufacturer", "SpecificCharacterSet"))
 
@@ -131,6 +133,9 @@ class _Top:
 
     def take(self, tag: int, start: int, value: int, stop: int | None) -> int:
         data = self.data
+        if tag in _SIMPLE_TAGS and stop is not None and stop - value <= _MAX_VALUE:
+            self.cuts.append(data[start:stop])
+            return stop
         if tag in _PIXEL_TAGS:
             self.pixels = _PIXEL_TAGS[tag], value, stop
             return len(data)
@@ -204,7 +209,7 @@ def _meta(data: Data) -> tuple[int, UID]:
     at = walk(data, 144, 144 + int.from_bytes(data[140:144], "little"), False, _ALL_TAGS, take)
     if data[at : at + 2] == b"\x02\0" or syntax not in _SYNTAXES:
         raise NotPlain
-    return at, UID(syntax)
+    return at, _SYNTAXES[syntax]
 
 
 def _group(data: Data, at: int, end: int | None, groups: list[_Group]) -> int:
