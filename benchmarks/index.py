@@ -92,13 +92,26 @@ def _stack(paths: list[Path], target: Path) -> Path:
 
 
 def copy(paths: list[Path], copies: int, folder: Path) -> int:
-    """Write copies that differ in their SOPInstanceUID; gives their number."""
-    for number, path in enumerate(paths):
-        data, uid = path.read_bytes(), str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID).encode()
-        (folder / f"{number}").mkdir(parents=True)
+    """Write copies that differ as slices of a series do, in identifier, number and place; gives their number."""
+    for series, path in enumerate(paths):
+        data, dataset = path.read_bytes(), pydicom.dcmread(path, stop_before_pixels=True)
+        keywords = [k for k in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient") if k in dataset]
+        places = {k: (dataset.get_item(k).value_tell, dataset.get_item(k).length) for k in keywords}
+        x, y, z = map(float, dataset.get("ImagePositionPatient") or (0, 0, 0))
+        (folder / f"{series}").mkdir(parents=True)
         for i in range(copies):
-            fresh = data.replace(uid, uid[:-4] + b"%04d" % i)
-            (folder / f"{number}" / f"{i:04}.dcm").write_bytes(fresh)
+            number = series * copies + i + 1
+            values = {
+                "SOPInstanceUID": f"{dataset.SOPInstanceUID[:50]}.{number}",
+                "InstanceNumber": f"{number}",
+                "ImagePositionPatient": f"{x:.4f}\\{y:.4f}\\{z + i:.4f}",
+            }
+            changed = data
+            for keyword, (at, length) in sorted(places.items(), key=lambda place: -place[1][0]):  # the last first
+                value = values[keyword].encode()
+                value += (b"\0" if keyword == "SOPInstanceUID" else b" ") * (len(value) % 2)
+                changed = changed[: at - 2] + len(value).to_bytes(2, "little") + value + changed[at + length :]
+            (folder / f"{series}" / f"{i:04}.dcm").write_bytes(changed)
     return len(paths) * copies
 
 

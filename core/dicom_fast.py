@@ -56,11 +56,11 @@ _COUNT_VR = {keyword: b"IS" if keyword == "NumberOfFrames" else b"US" for keywor
 _SHARED, _PER_FRAME = tags_of("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _SYNTAX, _IMAGE_TYPE, _COLOUR = tags_of("TransferSyntaxUID", "ImageType", "PhotometricInterpretation")
 #: Neither deflated nor big-endian.
-_SYNTAXES = frozenset(
-    syntax
+_SYNTAXES = {
+    str(syntax): syntax
     for syntax in pydicom.uid.AllTransferSyntaxes
     if syntax.is_encapsulated or syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-)
+}
 _BLOCKS = range(0x10, 0x100)
 #: Siemens' own headers in every block that may hold them, and what is cut out of each.
 _CSA = {
@@ -80,6 +80,8 @@ _CSA_CREATORS = frozenset(swapped(dicom._ADDRESSES["SiemensCSAImage"][0] << 16 |
 _GRID_TAGS = frozenset(swapped(0x00650050 | block << 8) for block in _BLOCKS)
 _SHARED_TAGS = frozenset((*tags_of(*KEYWORDS, "SpecificCharacterSet"), *_PRIVATE_TAGS))
 _TOP_TAGS = _SHARED_TAGS.union((_SHARED, _PER_FRAME), _CSA, _CSA_CREATORS, _PIXEL_TAGS, _COUNTS)
+#: What is kept as it is; the others tell more than themselves.
+_SIMPLE_TAGS = _SHARED_TAGS.union(_CSA_CREATORS).difference(_OWN_TAGS, _COUNTS, _GRID_TAGS, (_IMAGE_TYPE, _COLOUR))
 _ALL_TAGS = range(1 << 32)
 _PRIVATE_ITEM_TAGS = _PRIVATE_TAGS.union(tags_of("Manufacturer", "SpecificCharacterSet"))
 
@@ -136,6 +138,9 @@ class _Top:
 
     def take(self, tag: int, start: int, value: int, stop: int | None) -> int:
         data = self.data
+        if tag in _SIMPLE_TAGS and stop is not None and stop - value <= _MAX_VALUE:
+            self.cuts.append(data[start:stop])
+            return stop
         if tag in _PIXEL_TAGS:
             self.pixels = _PIXEL_TAGS[tag], value, stop
             return len(data)
@@ -161,7 +166,7 @@ class _Top:
             if not (self.implicit or data[start + 4 : start + 6] == _COUNT_VR[_COUNTS[tag]]):
                 raise NotPlain
             self.counts[_COUNTS[tag]] = data[value:stop]
-        if tag in _SHARED_TAGS or tag in _CSA_CREATORS:
+        if tag in _SHARED_TAGS:
             self.cuts.append(data[start:stop])
         return stop
 
@@ -216,7 +221,7 @@ def _meta(data: Data) -> tuple[int, UID]:
     at = walk(data, 144, 144 + int.from_bytes(data[140:144], "little"), False, _ALL_TAGS, take)
     if data[at : at + 2] == b"\x02\0" or syntax not in _SYNTAXES:
         raise NotPlain
-    return at, UID(syntax)
+    return at, _SYNTAXES[syntax]
 
 
 def _group(data: Data, at: int, end: int | None, groups: list[_Group]) -> int:

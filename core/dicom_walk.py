@@ -62,12 +62,16 @@ def walk(
         value = at + 8
         if implicit:
             tag, length = _IMPLICIT(data, at)
+            vr = b"SQ"
         else:
             tag, vr, length = _EXPLICIT(data, at)
+            if vr in _SHORT:  # nearly all, and a header has hundreds
+                at = take(tag, at, value, value + length) if tag in tags else value + length
+                continue
             if vr in _LONG:
                 (length,) = _LENGTH(data, value)
                 value += 4
-            elif vr not in _SHORT and tag != _ITEM_END:
+            elif tag != _ITEM_END:
                 raise NotPlain
         if tag == _ITEM_END:
             if end is not None:
@@ -77,13 +81,11 @@ def walk(
             at = take(tag, at, value, None if length == _UNDEFINED else value + length)
         elif length != _UNDEFINED:
             at = value + length
-        elif implicit or vr == b"SQ":
+        elif vr == b"SQ":
             at = walk_items(data, value, None, implicit, functools.partial(skip_item, data, implicit))
         else:
             raise NotPlain
-        if at > limit:
-            raise NotPlain
-    if end is None:
+    if end is None or at > limit:
         raise NotPlain
     return at
 
@@ -104,4 +106,5 @@ def walk_items(data: Data, at: int, stop: int | None, implicit: bool, visit: Cal
 
 
 def skip_item(data: Data, implicit: bool, at: int, end: int | None) -> int:
+    """Give the end of an item that nobody wants to look into."""
     return walk(data, at, None, implicit) if end is None else end
