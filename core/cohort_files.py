@@ -10,7 +10,7 @@ import pandas as pd
 
 from core.cohort_journal import journal_path
 from core.default_split import apply_default_split, read_default_split
-from core.errors import CohortError
+from core.errors import CohortError, StaleCohort
 from core.label_log import apply_label_log, read_log
 from core.listing import Stamp
 from core.pseudonyms import shown_paths
@@ -141,9 +141,9 @@ def read_unlogged(name_or_folder: str | Path) -> Cohort:
         facts = json.loads(facts_file.read_text("utf-8"))
         schema, name, root, source, created = (facts[key] for key in ("schema", "name", "root", "source", "created"))
     except (ValueError, KeyError, TypeError) as error:
-        raise CohortError(f"cohort.json of {folder.name!r} cannot be used ({error!r}). {_AGAIN}") from None
+        raise StaleCohort(f"cohort.json of {folder.name!r} cannot be used ({error!r}). {_AGAIN}") from None
     if schema != SCHEMA:
-        raise CohortError(f"Cohort {folder.name!r} was written as version {schema}; this is {SCHEMA}. {_AGAIN}")
+        raise StaleCohort(f"Cohort {folder.name!r} was written as version {schema}; this is {SCHEMA}. {_AGAIN}")
     table, rejected = (
         _read_parquet(folder / f"{part}.parquet", columns)
         for part, columns in (("cohort", COLUMNS), ("rejected", REJECTED_COLUMNS))
@@ -161,12 +161,12 @@ def _read_parquet(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         table = pd.read_parquet(path)
         absent = [column for column in columns if column not in table]
         if absent:
-            raise CohortError(f"{path.name} of cohort {path.parent.name!r} has no column {', '.join(absent)}. {_AGAIN}")
+            raise StaleCohort(f"{path.name} of cohort {path.parent.name!r} has no column {', '.join(absent)}. {_AGAIN}")
         return typed(table, columns)
     except FileNotFoundError:
-        raise CohortError(f"Cohort {path.parent.name!r} has no {path.name}. {_AGAIN}") from None
+        raise StaleCohort(f"Cohort {path.parent.name!r} has no {path.name}. {_AGAIN}") from None
     except (OSError, ValueError, TypeError) as error:
-        raise CohortError(f"{path.name} of cohort {path.parent.name!r} cannot be read ({error}). {_AGAIN}") from None
+        raise StaleCohort(f"{path.name} of cohort {path.parent.name!r} cannot be read ({error}). {_AGAIN}") from None
 
 
 def _with_places(cohort: Cohort) -> Cohort:
@@ -178,7 +178,7 @@ def _with_places(cohort: Cohort) -> Cohort:
     for part, table in (("table", cohort.table), ("rejected", cohort.rejected)):
         at = shown.get_indexer(table["shown_path"])
         if (at < 0).any():
-            raise CohortError(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
+            raise StaleCohort(f"Cohort {cohort.name!r} does not fit its private paths. {_AGAIN}")
         put[part] = table.assign(path=places["path"].take(at).set_axis(table.index))
     identities = json.loads(private.with_suffix(".identities.json").read_text("utf-8"))
     root = Path(places["root"].iloc[0]) if len(places) else cohort.root

@@ -19,7 +19,7 @@ import pandas as pd
 from core import archives, bids
 from core.cohort_files import check_name, list_cohorts, read, read_stamps, read_unlogged, write
 from core.cohort_journal import Journal, journal_path
-from core.errors import CohortError, InputError, UnopenedFile, UnreadableFile
+from core.errors import CohortError, InputError, StaleCohort, UnopenedFile, UnreadableFile
 from core.label_log import LOG_NAME
 from core.labels import label_header, seed_name, unit_normal
 from core.listing import Stamp, find_files, spelled
@@ -127,9 +127,12 @@ def index(
     path = Path(path)
     check_name(name)
     known = name in list_cohorts()
-    if known and not subjects and read_stamps(name) == _stamps(path):
-        return read(name)
-    previous = read_unlogged(name) if known else None
+    try:
+        if known and not subjects and read_stamps(name) == _stamps(path):
+            return read(name)
+        previous = read_unlogged(name) if known else None
+    except StaleCohort:
+        previous = None  # its own words say that this is the way to mend it
     return write(scan(path, name, source, workers, report, previous, subjects, resume=True))
 
 

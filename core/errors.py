@@ -40,6 +40,10 @@ class CohortError(CoreError):
     """A slice table that is missing, stale or inconsistent."""
 
 
+class StaleCohort(CohortError):
+    """A slice table of another version, or a damaged one: indexing its folder again makes it anew."""
+
+
 class ConfigError(CoreError):
     """A run configuration that cannot work."""
 

@@ -441,3 +441,13 @@ def test_cohort_passed_on_opens_without_private_files(folder, tmp_path, workspac
     passed = cohort.read(copied)
     assert len(passed.table) == len(made.table)
     assert (passed.table["path"] == passed.table["shown_path"]).all()
+
+
+def test_a_cohort_of_another_version_is_made_anew_by_indexing_its_folder(tmp_path, make_slice):
+    make_slice(path=tmp_path / "a" / "1.dcm")
+    made = cohort.index(tmp_path / "a", "old")
+    facts = json.loads((made.folder / "cohort.json").read_text("utf-8"))
+    (made.folder / "cohort.json").write_text(json.dumps({**facts, "schema": 1}), "utf-8")
+    with pytest.raises(CohortError, match="Index the folder again"):
+        cohort.read("old")
+    assert len(cohort.index(tmp_path / "a", "old").table) == len(cohort.read("old").table) == 1
