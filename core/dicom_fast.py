@@ -313,9 +313,9 @@ def _count(raw: bytes, keyword: str) -> int:
         if len(raw) != 2:
             raise NotPlain
         return int.from_bytes(raw, "little")
-    if not _INTEGER.fullmatch(raw):
+    if not _INTEGER.fullmatch(raw) or int(raw) < 0:
         raise NotPlain
-    return max(1, int(raw))
+    return int(raw)
 
 
 def _own(cuts: dict[str, bytes], implicit: bool) -> Header:
