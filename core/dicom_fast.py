@@ -325,9 +325,7 @@ def _count(raw: bytes, keyword: str) -> int:
         if len(raw) != 2:
             raise NotPlain
         return int.from_bytes(raw, "little")
-    if not _INTEGER.fullmatch(raw):
-        raise NotPlain
-    if int(raw) < 0:
+    if not _INTEGER.fullmatch(raw) or int(raw) < 0:
         raise NotPlain
     return int(raw)
 
