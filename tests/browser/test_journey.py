@@ -1,4 +1,4 @@
-"""One visit to all five pages, as a person would make it."""
+"""One visit to the pages, as a person would make it."""
 
 import re
 from pathlib import Path
@@ -46,8 +46,9 @@ def test_journey_through_all_pages(app, page):
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     no_exception(page)
 
-    # Browse: a filter, a click, arrow keys; the address names the slice that is seen.
+    # Browse: thumbnails, a click, arrow keys; the address names the slice that is seen.
     go(page, "Browse")
+    page.get_by_test_id("stButtonGroup").get_by_text("Series", exact=True).click()
     page.locator(".grid button").first.click()
     viewer = page.locator(".viewer")
     where = viewer.locator(".where").first

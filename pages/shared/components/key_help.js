@@ -14,7 +14,8 @@ export default function ({ data, parentElement }) {
   const typed = (event) => {
     // Where somebody writes, a question mark is a question mark.
     const writes = event.composedPath().some((e) => e.matches?.("input:not([type=checkbox]), textarea, [contenteditable=true]"));
-    if (event.key !== "?" || writes) return;
+    // The viewer has a list of its own, and takes the key while it has the focus.
+    if (event.defaultPrevented || event.key !== "?" || writes) return;
     event.preventDefault();
     toggle();
   };
