@@ -1,4 +1,4 @@
-"""Take the pictures of the README: five pages of the running app, phantoms only, in the system's Chromium.
+"""Take the pictures of the README: the pages of the running app, phantoms only, in the system's Chromium.
 
 ``make screenshots``, or ``python docs/screenshots.py [FOLDER]``. Uses a workspace of its own, made anew each time,
 so that nobody's data gets into a picture.
@@ -82,8 +82,19 @@ def explain(page: Page) -> None:
     page.locator(".panel canvas").nth(2).wait_for(timeout=180_000)
 
 
-PAGES = {"study": ("", study), "browse": ("browse?view=Series", browse), "train": ("train", train),
-         "errors": ("errors", errors), "explain": ("explain", explain)}  # fmt: skip
+def overview(page: Page) -> None:
+    page.get_by_test_id("stPlotlyChart").nth(3).wait_for()
+
+
+def label(page: Page) -> None:
+    page.locator(".viewer .where").first.wait_for()
+
+
+PAGES = {
+    "study": ("", study), "overview": ("browse", overview), "browse": ("browse?view=Series", browse),
+    "label": ("label?wrong=nothing", label), "train": ("train", train), "errors": ("errors", errors),
+    "explain": ("explain", explain),
+}  # fmt: skip
 
 
 def take(url: str, folder: Path, scheme: str = "light", suffix: str = "") -> None:
@@ -109,4 +120,4 @@ if __name__ == "__main__":
     target.mkdir(parents=True, exist_ok=True)
     with running_app() as address:
         take(address, target)
-    print(f"Five pictures in {target}")
+    print(f"{len(PAGES)} pictures in {target}")
