@@ -23,7 +23,7 @@ def rows_of(n: int, **columns) -> pd.DataFrame:
     values = {
         "path": [f"{at}.dcm" for at in range(n)], "frame": 0, "Rows": 4, "Columns": 6, "pixel_spacing_row_mm": 1.0,
         "pixel_spacing_column_mm": 0.5, "orientation": AXIAL, "plane": "axial", "sequence": "T1", "tilt_deg": 0.0,
-        "position_mm": np.arange(float(n)), **columns,
+        "position_mm": np.arange(float(n)), "stack": 1, "stack_note": "", **columns,
     }  # fmt: skip
     return pd.DataFrame(values, index=[f"1.2.{at}:0" for at in range(n)])
 
@@ -124,6 +124,9 @@ def test_without_spacing_there_is_no_scale():
 def test_order_is_told_as_it_is():
     assert "from the feet to the head" in order_words(rows_of(3))
     assert "InstanceNumber" in order_words(rows_of(3, position_mm=[0.0, np.nan, 1.0]))
+    two = rows_of(4, position_mm=[0.0, 5, 0, 5], stack=[1, 1, 2, 2], stack_note=["TE 20", "TE 20", "TE 98", "TE 98"])
+    assert order_words(two) == "Order: 2 stacks one after the other (TE 20; TE 98), each from the feet to the head."
+    assert order_words(rows_of(2, stack_note="1 of 3 slices missing")).endswith(" 1 of 3 slices missing.")
 
 
 FLAT, TILTED = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0.9962, 0.0872]

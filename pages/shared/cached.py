@@ -196,7 +196,7 @@ def series_rows(made: cohort.Cohort, uid: str) -> pd.DataFrame:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _series_rows(_made: cohort.Cohort, key: tuple, uid: str) -> pd.DataFrame:
     table = _made.table
-    return table[table["SeriesInstanceUID"] == uid].sort_values("image_number", kind="stable")
+    return table[table["SeriesInstanceUID"] == uid].sort_values(["stack", "image_number"], kind="stable")
 
 
 def study_series(made: cohort.Cohort, study_uid: str) -> pd.DataFrame:

@@ -154,7 +154,11 @@ def order_words(rows: pd.DataFrame) -> str:
         return "Order: by plane and position where they are known, else by InstanceNumber."
     _, end = _AXES[planes[0]]
     towards = {"S": "from the feet to the head", "P": "from the front to the back", "L": "from right to left"}[end]
-    return f"Order: by position along the normal, {towards}."
+    notes = rows.loc[rows["stack_note"] != "", ["stack", "stack_note"]].drop_duplicates("stack")["stack_note"]
+    if rows["stack"].nunique() > 1:
+        shown = "; ".join(notes.head(6)) + ("; …" if len(notes) > 6 else "")
+        return f"Order: {rows['stack'].nunique()} stacks one after the other ({shown}), each {towards}."
+    return f"Order: by position along the normal, {towards}." + "".join(f" {note}." for note in notes)
 
 
 def where_it_lies(rows: pd.DataFrame, frame_of_reference: str | None) -> StackPlace:

@@ -19,8 +19,8 @@ FACTS = {
     "Model": "ManufacturerModelName", "Field (T)": "MagneticFieldStrength", "TR (ms)": "RepetitionTime",
     "TE (ms)": "EchoTime", "TI (ms)": "InversionTime",
     "Flip angle (°)": "FlipAngle", "Thickness (mm)": "SliceThickness", "Rows × columns": "size", "Pixel (mm)": "pixel",
-    "Position (mm)": "position_mm", "Tilt (°)": "tilt_deg", "Contrast agent": "ContrastBolusAgent",
-    "Image type": "ImageType", "Split": "split", "File": "shown_path",
+    "Position (mm)": "position_mm", "Tilt (°)": "tilt_deg", "Stack": "stack_note",
+    "Contrast agent": "ContrastBolusAgent", "Image type": "ImageType", "Split": "split", "File": "shown_path",
 }  # fmt: skip
 
 
