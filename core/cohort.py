@@ -19,15 +19,16 @@ So a cohort's folder holds no patient and can be passed on; it opens elsewhere t
 where a path named a patient.
 """
 
-from core.cohort_files import list_cohorts, read, read_unlogged, write
+from core.cohort_files import check_name, list_cohorts, read, read_unlogged, with_changes, write
 from core.cohort_scan import index, scan
 from core.label_log import LOG_NAME, append_label, append_labels, apply_label_log, read_log, undo_label
 from core.manifest import export_manifest, import_manifest, manifest_json
 from core.pseudonyms import pseudonym
-from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, slice_key, write_table
+from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, slice_key, slice_keys, write_table
 
 __all__ = [
     "COLUMNS", "LOG_NAME", "REJECTED_COLUMNS", "SCHEMA", "Cohort", "append_label", "append_labels", "apply_label_log",
-    "export_manifest", "import_manifest", "index", "list_cohorts", "manifest_json", "pseudonym", "read", "read_log",
-    "read_unlogged", "replaced", "scan", "slice_key", "undo_label", "write", "write_table",
+    "check_name", "export_manifest", "import_manifest", "index", "list_cohorts", "manifest_json", "pseudonym", "read",
+    "read_log", "read_unlogged", "replaced", "scan", "slice_key", "slice_keys", "undo_label", "with_changes", "write",
+    "write_table",
 ]  # fmt: skip

@@ -42,7 +42,7 @@ def write(cohort: Cohort) -> Cohort:
         For a name that cannot be a folder's, labels from a log in the table, or where nothing can be written.
     """
     check_name(cohort.name)
-    if "person" in set(cohort.table["plane_rule"]) | set(cohort.table["sequence_rule"]):
+    if is_logged(cohort.table):
         raise CohortError(f"Cohort {cohort.name!r} holds labels of its log; write the answer of a scan instead.")
     facts = {
         "schema": SCHEMA,
@@ -63,7 +63,7 @@ def write(cohort: Cohort) -> Cohort:
             "make room in the workspace and index again."
         ) from error
     # Not read again: two tables of half a million slices would be there at once.
-    return _with_changes(cohort)
+    return with_changes(cohort)
 
 
 def _write_files(cohort: Cohort, facts: dict) -> None:
@@ -90,6 +90,11 @@ def _write_files(cohort: Cohort, facts: dict) -> None:
     journal_path(cohort.name, cohort.root).unlink(missing_ok=True)
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a word can be the name of a folder or file in the workspace."""
+    return bool(_NAME.fullmatch(name))
+
+
 def check_name(name: str, what: str = "cohort") -> None:
     """Refuse what cannot be the name of a folder or file in the workspace.
 
@@ -98,7 +103,7 @@ def check_name(name: str, what: str = "cohort") -> None:
     CohortError
         With the rule.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CohortError(f"A {what}'s name has letters, digits, - and _, at most 40; received {name!r}.")
 
 
@@ -120,19 +125,24 @@ def read(name_or_folder: str | Path) -> Cohort:
     CohortError
         When there is none, it was written by another version, or its files do not fit together.
     """
-    return _with_changes(read_unlogged(name_or_folder))
+    return with_changes(read_unlogged(name_or_folder))
 
 
-def _with_changes(cohort: Cohort) -> Cohort:
-    """Apply what people changed: labels of the log, and a saved split."""
+def is_logged(table: pd.DataFrame) -> bool:
+    """Tell whether a slice table holds labels that people gave."""
+    return "person" in set(table["plane_rule"]) | set(table["sequence_rule"])
+
+
+def with_changes(cohort: Cohort) -> Cohort:
+    """Give what `read_unlogged` read the changes of people: labels of the log, and a saved split."""
     table = apply_label_log(cohort.table, read_log(cohort))
     return replace(cohort, table=apply_default_split(table, read_default_split(cohort)))
 
 
 def read_unlogged(name_or_folder: str | Path) -> Cohort:
     """Read a cohort with the labels of its headers and the split of its scan, whatever people changed since."""
-    is_name = isinstance(name_or_folder, str) and _NAME.fullmatch(name_or_folder)
-    folder = get_settings().cohorts_dir / name_or_folder if is_name else Path(name_or_folder)
+    named = isinstance(name_or_folder, str) and is_name(name_or_folder)
+    folder = get_settings().cohorts_dir / name_or_folder if named else Path(name_or_folder)
     facts_file = folder / "cohort.json"
     if not facts_file.exists():
         there = ", ".join(list_cohorts()) or "none yet"

@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 
 from core import archives, bids
-from core.cohort_files import check_name, list_cohorts, read, read_stamps, read_unlogged, write
+from core.cohort_files import check_name, is_logged, list_cohorts, read, read_stamps, read_unlogged, write
 from core.cohort_journal import Journal, journal_path
 from core.errors import CohortError, InputError, StaleCohort, UnopenedFile, UnreadableFile
-from core.label_log import LOG_NAME
 from core.labels import label_header, seed_name, unit_normal
 from core.listing import Stamp, find_files, spelled
 from core.pseudonyms import digest, identity, joined, patient_of, pseudonym, scrub, shown_paths
@@ -279,7 +278,7 @@ def _keep_unchanged(
     """Take rows and rejections of unchanged files over but for those in `anew`, and give the paths of these files."""
     if previous is None:
         return set()
-    if (previous.folder / LOG_NAME).exists():
+    if is_logged(previous.table):
         previous = read_unlogged(previous.folder)
     gathered.words.update(previous.identities)
     kept: set[str] = set()

@@ -16,7 +16,6 @@ So resuming needs no bookkeeping: a series whose folder is there is complete, an
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from typing import Any
 import pandas as pd
 
 from core import cohort, idc
+from core.cohort_files import is_name
 from core.errors import InputError
 from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import replaced
@@ -40,7 +40,6 @@ STATES = ("running", "done", "failed", "cancelled", "interrupted")
 
 #: Room on the disk beside the images themselves: tables, thumbnails, the system's own needs.
 _SPARE_BYTES = 1 << 30
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def submit(name: str, series: pd.DataFrame) -> Download:
         When the extra is not installed.
     """
     version = idc.index_version()
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InputError(f"A cohort's name has letters, digits, - and _, at most 40; received {name!r}.")
     download = Download(name, get_settings().downloads_dir / name)
     if name in cohort.list_cohorts() and cohort.read_unlogged(name).source != SOURCE:
@@ -203,7 +202,7 @@ def open_download(name: str) -> Download:
         When there is none.
     """
     folder = get_settings().downloads_dir / name
-    if not _NAME.fullmatch(name) or not (folder / "status.json").is_file():
+    if not is_name(name) or not (folder / "status.json").is_file():
         raise InputError(f"There is no download {name!r} in this workspace.")
     return Download(name, folder)
 

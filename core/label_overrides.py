@@ -15,7 +15,7 @@ from core.label_tables import KEYS, LABELS, LabelTable
 from core.listing import find_files, spelled
 from core.path_keys import find_paths
 from core.pseudonyms import joined, pseudonym, shown_paths
-from core.slice_table import Cohort
+from core.slice_table import Cohort, slice_keys
 
 #: Words that say that nothing is said; ``n/a`` is that of BIDS.
 _NOTHING = ("", "n/a", "na", "nan", "none", "null", "unknown", "-", "?")
@@ -245,7 +245,7 @@ def _changes(
             whole &= by_series[side].transform("nunique", dropna=False) == 1
         series = changed[whole].drop_duplicates("SeriesInstanceUID")
         slices = changed[~whole]
-        keys = [*series["SeriesInstanceUID"], *(slices["SOPInstanceUID"] + ":" + slices["frame"].astype("str"))]
+        keys = [*series["SeriesInstanceUID"], *slice_keys(slices)]
         both = pd.concat([series, slices])
         old = both["old"].astype(object).where(both["old"].notna(), None)
         lines += zip(keys, [column] * len(keys), old, both["new"], strict=True)

@@ -8,16 +8,17 @@ A named queue is a list of keys in ``queues/<name>.json`` of the cohort's folder
 """
 
 import json
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from core.cohort_files import check_name, is_name
 from core.errors import CohortError
 from core.label_log import WORDS, keys_of, standing
-from core.slice_table import Cohort, replaced
+from core.slice_table import Cohort, replaced, slice_keys
 from core.vocabulary import PLANES
 
 #: What can be wrong with an item, the first first; an item with nothing wrong has "".
@@ -25,8 +26,6 @@ WRONG = ("conflict", "disagree", "no_label", "unsure")
 HEADS = tuple(WORDS)
 #: Answers further apart than this belong to two sittings.
 PAUSE_S = 300
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 def build_queue(
@@ -117,7 +116,7 @@ def _with_answers(items: pd.DataFrame, slices: pd.DataFrame | None, series: pd.D
     if slices is None or series is None:
         answers = pd.DataFrame(columns=columns, index=items.index)
     else:
-        by_slice = slices.set_index(slices["SOPInstanceUID"].astype("str") + ":" + slices["frame"].astype("str"))
+        by_slice = slices.set_index(slice_keys(slices))
         answers = pd.concat([series.set_index("SeriesInstanceUID")[columns], by_slice[columns]]).reindex(items.index)
     answers = answers.rename(columns={head: f"model_{head}" for head in HEADS})
     return items.join(answers.astype({f"{head}_p": "float64" for head in HEADS}))
@@ -156,11 +155,11 @@ def _ordered(items: pd.DataFrame) -> pd.DataFrame:
 
 def list_queues(cohort: Cohort) -> list[str]:
     """List the names of a cohort's queues, sorted."""
-    return sorted(path.stem for path in (cohort.folder / "queues").glob("*.json") if _NAME.fullmatch(path.stem))
+    return sorted(path.stem for path in (cohort.folder / "queues").glob("*.json") if is_name(path.stem))
 
 
-def write_queue(cohort: Cohort, name: str, keys: Iterable[str]) -> None:
-    """Keep a list of slices and series under a name; a queue of that name is replaced.
+def write_queue(cohort: Cohort, name: str, keys: Iterable[str]) -> Path:
+    """Keep a list of slices and series under a name, and give its file; a queue of that name is replaced.
 
     Raises
     ------
@@ -168,13 +167,14 @@ def write_queue(cohort: Cohort, name: str, keys: Iterable[str]) -> None:
         For a name that cannot be a file's, or without keys.
     """
     keys = list(keys)
-    if not _NAME.fullmatch(name):
-        raise CohortError(f"A queue's name has letters, digits, - and _, at most 40; received {name!r}.")
+    check_name(name, "queue")
     if not keys:
         raise CohortError(f"Queue {name!r} would be empty. Choose at least one slice or series.")
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    with replaced(cohort.folder / "queues" / f"{name}.json") as fresh:
+    path = cohort.folder / "queues" / f"{name}.json"
+    with replaced(path) as fresh:
         fresh.write_text(json.dumps({"name": name, "keys": keys, "created": created}), "utf-8")
+    return path
 
 
 def read_queue(cohort: Cohort, name: str) -> list[str]:

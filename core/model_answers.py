@@ -55,7 +55,7 @@ class Answers:
             status = json.loads((self.folder / "status.json").read_text("utf-8"))
         except FileNotFoundError:
             return {"state": "none"}
-        if status["state"] == "running" and not _alive(status):
+        if status["state"] == "running" and not runs.alive(status):
             status.update(state="interrupted", message="The server ended while the model was asked; ask it again.")
         return status if status["created"] == self.created else {"state": "none"}
 
@@ -105,7 +105,9 @@ def start(cohort: Cohort, model: str = runs.SHIPPED) -> Answers:
     answers = answers_of(cohort, model)
     if answers.status["state"] == "running":
         raise CohortError(f"Model {model!r} is being asked about cohort {cohort.name!r} already.")
-    facts = {"model": model, "sha256": answers.sha256, "created": cohort.created, "started": time.time(), **_process()}
+    facts = {"model": model, "sha256": answers.sha256, "created": cohort.created, "started": time.time()}
+    # With when the process began: a later one of the same number must not be taken for it.
+    facts |= {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
     _write(answers, state="running", message="Starting", done=0, total=len(cohort.table), **facts)
     threading.Thread(target=_run, args=(cohort, answers), name=f"answers-{cohort.name}", daemon=True).start()
     return answers
@@ -144,18 +146,6 @@ def _run(cohort: Cohort, answers: Answers) -> None:
         # An exception that is no CoreError still reaches the log through the thread's own hook.
         if end:
             _write(answers, **end)
-
-
-def _process(pid: int | None = None) -> dict:
-    """A process, so that a later one of the same number is not taken for it."""
-    return {"pid": pid or os.getpid(), "process_started": psutil.Process(pid).create_time()}
-
-
-def _alive(status: dict) -> bool:
-    try:
-        return abs(_process(status["pid"])["process_started"] - status["process_started"]) < 2
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _write(answers: Answers, **changes) -> None:

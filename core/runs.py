@@ -55,7 +55,7 @@ class Run:
         A run whose process is gone without having said how it ended reads as *interrupted*.
         """
         status = self._stored_status()
-        if status["state"] == "running" and not _alive(status):
+        if status["state"] == "running" and not alive(status):
             status |= {"state": "interrupted", "message": "Its process ended without a word; start it again."}
         return status
 
@@ -186,7 +186,7 @@ def list_runs() -> list[Run]:
     return sorted(found, key=lambda run: (run.status.get("created", ""), run.id), reverse=True)
 
 
-def _alive(status: dict[str, Any]) -> bool:
+def alive(status: dict[str, Any]) -> bool:
     """Whether the process that a status names still lives; a number that now belongs to another does not count."""
     try:
         process = psutil.Process(int(status["pid"]))

@@ -137,6 +137,17 @@ def slice_key(row: Mapping | pd.Series) -> str:
     return f"{row['SOPInstanceUID']}:{row['frame']}"
 
 
+def slice_keys(table: pd.DataFrame) -> pd.Series:
+    """Name every row of a table as `slice_key` does.
+
+    Examples
+    --------
+    >>> slice_keys(pd.DataFrame({"SOPInstanceUID": ["1.2"], "frame": [3]})).tolist()
+    ['1.2:3']
+    """
+    return table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str")
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write to; it takes the place of `path` when all went well.

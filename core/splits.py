@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import CohortError, ConfigError
+from core.slice_table import slice_keys
 
 SPLITS = ("train", "validation", "test")
 
@@ -156,7 +157,7 @@ def split_hash(table: pd.DataFrame, split: pd.Series) -> str:
     str
         What a run trained on just these slices writes on its card as ``split_hash``.
     """
-    keys = table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str") + " " + split.astype("str")
+    keys = slice_keys(table) + " " + split.astype("str")
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
 
 

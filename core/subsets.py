@@ -9,24 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core import label_queue
 from core.cohort_files import check_name, list_cohorts, read, read_unlogged, write
 from core.errors import CohortError
-from core.label_log import LOG_NAME, read_log
+from core.label_log import LOG_NAME, keys_of, read_log
 from core.settings import get_settings
-from core.slice_table import Cohort, replaced
-
-QUEUES = "queues"
-
-
-def slice_keys(table: pd.DataFrame) -> pd.Series:
-    """Name every row of a table as `core.slice_table.slice_key` does.
-
-    Examples
-    --------
-    >>> slice_keys(pd.DataFrame({"SOPInstanceUID": ["1.2"], "frame": [3]})).tolist()
-    ['1.2:3']
-    """
-    return table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str")
+from core.slice_table import Cohort, replaced, slice_keys
 
 
 def save_subset(cohort: Cohort, keys: Sequence[str], name: str, kept: str = "") -> Cohort:
@@ -106,15 +94,10 @@ def write_queue(cohort: Cohort, keys: Sequence[str], name: str) -> Path:
     CohortError
         When the name is taken or none, nothing is picked, or a key is not one of the cohort's.
     """
-    check_name(name, "queue")
-    path = cohort.folder / QUEUES / f"{name}.json"
-    if path.exists():
+    if name in label_queue.list_queues(cohort):
         raise CohortError(f"Cohort {cohort.name!r} has a queue {name!r} already. Choose another name.")
     _picked(cohort.table, keys, cohort.name)
-    facts = {"keys": list(keys), "name": name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    with replaced(path) as fresh:
-        fresh.write_text(json.dumps(facts), "utf-8")
-    return path
+    return label_queue.write_queue(cohort, name, keys)
 
 
 def _picked(table: pd.DataFrame, keys: Sequence[str], name: str) -> np.ndarray:
@@ -129,10 +112,11 @@ def _picked(table: pd.DataFrame, keys: Sequence[str], name: str) -> np.ndarray:
 
 
 def _concerning(log: list[dict], keys: set[str]) -> list[dict]:
-    """Keep the lines about these slices and series, and the lines that undo a kept one."""
-    kept, ids = [], set()
+    """Keep the lines about these slices and series, all of a batch that has one, and the lines that undo a kept one."""
+    ids = {line.get("batch", line["id"]) for line in log if "key" in line and not keys.isdisjoint(keys_of(line))}
+    kept = []
     for line in log:
-        if line.get("key") in keys or line.get("undo") in ids:
+        if line.get("batch", line["id"]) in ids or line.get("undo") in ids:
             kept.append(line)
             ids.add(line["id"])
     return kept

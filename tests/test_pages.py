@@ -15,6 +15,7 @@ from core import cohort, inference, runs, studies
 from core.config import RunConfig
 from core.settings import get_settings
 from core.similar import Embeddings
+from pages.shared import cached
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = ["study", "browse", "train", "errors", "explain"]
@@ -204,6 +205,8 @@ def test_browse_splits_checks_and_saves(small):
     assert not app.exception
     table = cohort.read("small").table
     assert set(table.loc[table["PatientID"] == held, "split"]) == {"test"}
+    seen = cached.open_cohort("small").table
+    assert set(seen.loc[seen["PatientID"] == held, "split"]) == {"test"}
     (small.folder / "split.json").unlink()
 
 

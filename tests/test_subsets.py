@@ -106,3 +106,16 @@ def test_split_that_leaks_or_is_damaged_is_refused(made):
     (made.folder / "split.json").write_text('{"patients": {"P-1": "elsewhere"}}')
     with pytest.raises(CohortError, match="no split"):
         read_default_split(made)
+
+
+def test_answers_to_several_items_and_batches_come_along_whole_and_stay_undone(made):
+    here, there = keys_of(made, "1.2.0.0")[0], keys_of(made, "1.2.3.0")[0]
+    cohort.append_label(made, [there, here], "sequence", "T1", "FLAIR", by="a person")
+    batch = cohort.append_labels(made, [(key, "plane", "axial", "coronal") for key in (there, here)], by="a table")
+    cohort.undo_label(made, batch, by="a person")
+    part = subsets.save_subset(cohort.read("whole"), keys_of(made, "1.2.0.0"), "part")
+    assert part.table["sequence"].tolist() == ["FLAIR", "T1"]
+    # The batch's first line, by which it is undone, labels a slice that is not of the subset.
+    assert set(part.table["plane"]) == {"axial"}
+    cohort.undo_label(part, cohort.read_log(part)[-1]["id"], by="another")
+    assert cohort.read("part").table["plane"].tolist() == ["coronal", "axial"]

@@ -75,8 +75,7 @@ def headers(name: str) -> cohort.Cohort:
 @st.cache_resource(max_entries=8, show_spinner="Opening the cohort")
 def _headers(name: str, key: tuple) -> cohort.Cohort:
     made = cohort.read_unlogged(name)
-    keys = made.table["SOPInstanceUID"].astype("str") + ":" + made.table["frame"].astype("str")
-    return replace(made, table=made.table.set_index(pd.Index(keys, name="key")))
+    return replace(made, table=made.table.set_index(pd.Index(cohort.slice_keys(made.table), name="key")))
 
 
 def open_cohort(name: str) -> cohort.Cohort:
@@ -87,8 +86,7 @@ def open_cohort(name: str) -> cohort.Cohort:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _open_cohort(name: str, key: tuple) -> cohort.Cohort:
     # A new label reads the log, not the whole cohort.
-    made = headers(name)
-    return replace(made, table=cohort.apply_label_log(made.table, labels_given(name)))
+    return cohort.with_changes(headers(name))
 
 
 def series_table(made: cohort.Cohort) -> pd.DataFrame:
@@ -486,7 +484,7 @@ def predictions(run: runs.Run) -> pd.DataFrame:
 def _predictions(run_id: str, stamp: tuple) -> pd.DataFrame:
     table = runs.read_run(run_id).predictions()
     return table.assign(
-        key=table["SOPInstanceUID"].astype("str") + ":" + table["frame"].astype("str"),
+        key=cohort.slice_keys(table),
         p=[float(np.max(proba)) for proba in table["y_proba"]],
     )
 

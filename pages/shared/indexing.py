@@ -1,7 +1,6 @@
 """The form that indexes a folder or an archive of the server's disk, and the progress of what is being indexed."""
 
 import os
-import re
 import threading
 from pathlib import Path
 
@@ -40,8 +39,7 @@ def allowed(text: str) -> Path:
 
 def start(folder: Path, name: str, labels: LabelTable | None = None) -> None:
     """Scan a folder or an archive in a thread of this process, write the cohort when done, and give it the labels."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
-        raise InputError(f"A cohort's name has letters, digits, - and _, at most 40; received {name!r}.")
+    cohort.check_name(name)
     scan = _scans.get(name)
     if scan and not scan["finished"]:
         raise InputError(f"Cohort {name!r} is being indexed already.")
