@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from core import run_commands
 from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError, InputError
 from core.pace import Pace
@@ -233,17 +234,8 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
 
 
 def runs(options: argparse.Namespace, progress: _Progress) -> None:
-    """List all runs, newest first."""
-    from core import runs
-
-    found = runs.list_runs()
-    if not found:
-        print("No run yet. `python -m core train --kind transfer` starts one.")
-    for run in found:
-        status, scores = run.status, run.scores()
-        accuracy = f"accuracy {scores['accuracy']:.3f} on {scores['split']}" if scores.get("accuracy") else ""
-        words = (run.id, status["state"], run.config.kind, " and ".join(run.config.heads), run.config.cohort, accuracy)
-        print("  ".join(f"{word:<12}" for word in words).rstrip())
+    """List all runs, or look at and change one."""
+    options.act(options, progress)
 
 
 def idc(options: argparse.Namespace, progress: _Progress) -> None:
@@ -354,7 +346,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--layer", help="the model's last convolution by default")
     one.add_argument("--method", default="grad_cam", help="grad_cam by default")
 
-    command(runs)
+    run_commands.add_to(command(runs), _Parser)
 
     actions = command(idc).add_subparsers(dest="action", required=True, parser_class=_Parser, metavar="search|download")
     search = actions.add_parser("search", help="list collections that fit")

@@ -12,7 +12,17 @@ LABELS = ("plane", "sequence", "plane-sequence")
 BACKBONES = ("slicescope", "ResNet50", "MobileNetV2", "EfficientNetV2B0")
 WEIGHTS = ("slicescope", "imagenet", "none")
 WEIGHT_FILES = (".keras", ".weights.h5")
+SPLITTINGS = ("patient", "cohort", "slice")
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+BALANCES = ("weights", "oversample", "none")
+AUGMENTATIONS = ("scanner", "original")
+PAIR_LOSSES = ("binary", "contrastive")
 
+_CHOICES = {
+    "kind": KINDS, "label": LABELS, "backbone": BACKBONES, "split": SPLITTINGS, "optimiser": OPTIMISERS,
+    "schedule": SCHEDULES, "class_balance": BALANCES, "augmentation": AUGMENTATIONS, "pair_loss": PAIR_LOSSES,
+}  # fmt: skip
 #: field: (smallest, largest), both allowed
 _RANGES = {
     "image_size": (32, 512),
@@ -25,7 +35,14 @@ _RANGES = {
     "mc_samples": (1, 1000),
     "jury_size": (1, 1000),
     "random_state": (0, 2**32 - 1),
+    "train_share": (0.01, 1.0),
+    "early_stopping": (0, 10_000),
+    "label_smoothing": (0.0, 0.5),
+    "fine_tune_rate": (1e-4, 1.0),
+    "devices": (1, 64),
 }
+#: Fields of `_RANGES` that need not be whole.
+_SHARES = ("learning_rate", "dropout", "train_share", "label_smoothing", "fine_tune_rate")
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,9 @@ class RunConfig:
         Epochs of the head on features of the frozen backbone, and then of the whole network at a low rate.
     batch_size : int
     learning_rate : float
-        Of the first stage; fine-tuning takes a fiftieth of it.
+        Of the first stage.
+    fine_tune_rate : float
+        Fine-tuning's learning rate as a share of the first stage's.
     dropout : float
         Share of features switched off at each step, at least 0 and below 1.
     augment_views : int
@@ -64,6 +83,30 @@ class RunConfig:
         Shares of patients for train, validation and test; they sum to 1.
     random_state : int
         Seed of split, weights, batches and augmentation.
+    split : {"patient", "cohort", "slice"}
+        Deal by patient; take the split that is saved with the cohort; or deal by slice, which is what not to do:
+        patients then stand on both sides, and `core.lessons` shows what that pretends.
+    train_share : float
+        Share of the training patients that take part, above 0; for learning curves.
+    optimiser : {"adam", "adamw", "sgd"}
+    schedule : {"constant", "cosine"}
+        How the learning rate goes over a stage.
+    early_stopping : int
+        Epochs without a better one after which a stage ends; 0 never ends it early.
+    class_balance : {"weights", "oversample", "none"}
+        What is done about rare classes of the training part; the other parts are never touched.
+    label_smoothing : float
+        Share of each training answer that is spread over all classes.
+    augmentation : {"scanner", "original"}
+        How changed views are made: as scanners and heads differ, or as the original project did.
+    pair_loss : {"binary", "contrastive"}
+        Of a Siamese run.
+    mixed_precision : bool
+        Compute in half precision where the device gains by it; weights stay in single precision.
+    devices : int
+        Devices of this machine that share each batch.
+    preset : str
+        Name of the preset that the form started from, see `core.presets`; empty for none.
 
     Examples
     --------
@@ -91,6 +134,19 @@ class RunConfig:
     jury_size: int = 5
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
     random_state: int = 0
+    split: str = "patient"
+    train_share: float = 1.0
+    optimiser: str = "adam"
+    schedule: str = "constant"
+    early_stopping: int = 0
+    class_balance: str = "weights"
+    label_smoothing: float = 0.0
+    augmentation: str = "scanner"
+    pair_loss: str = "binary"
+    fine_tune_rate: float = 0.02
+    mixed_precision: bool = False
+    devices: int = 1
+    preset: str = ""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -109,16 +165,18 @@ class RunConfig:
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"{field} must be a word that is not empty. Received: {value!r}.")
-        for field, allowed in (("kind", KINDS), ("label", LABELS), ("backbone", BACKBONES)):
+        for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ConfigError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
         for field, (low, high) in _RANGES.items():
             value = getattr(self, field)
-            whole = field not in ("learning_rate", "dropout")
+            whole = field not in _SHARES
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 raise ConfigError(f"{field} must be a {'whole ' if whole else ''}number. Received: {value!r}.")
             if not low <= value <= high:
                 raise ConfigError(f"{field} must lie between {low:g} and {high:g}. Received: {value!r}.")
+        if not isinstance(self.mixed_precision, bool):
+            raise ConfigError(f"mixed_precision must be true or false. Received: {self.mixed_precision!r}.")
         self._validate_weights()
         self._validate_fractions()
 

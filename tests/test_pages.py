@@ -295,7 +295,7 @@ def test_train_shows_the_split_and_queues_a_run(small, monkeypatch):
 
 
 def test_train_lists_ended_runs_with_their_message(small):
-    app = open_page("train", view="Queue and runs", followed="broken")
+    app = open_page("train", view="Runs", followed="broken")
     assert "No luck." in words(app)
 
 
