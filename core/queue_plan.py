@@ -15,6 +15,7 @@ from core.settings import get_settings
 _REMEMBERED = 9
 #: As many words of `core.jobs.likeness` as must be the same, at least: kind and backbone.
 _LEAST_ALIKE = 2
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def plan() -> list[Place]:
     active = [(run, run.status) for run in jobs.queue()]
     there = device_load.devices(get_settings().device)
     # A device's free from then on; None, for nobody knows when, comes last.
-    free = {device: 0.0 for device in there}
+    free = dict.fromkeys(there, 0.0)
     places = []
     for run, status in active:
         if status["state"] == "running":
@@ -59,17 +60,21 @@ def plan() -> list[Place]:
     for position, (run, status) in enumerate(waiting, 1):
         taken = [heapq.heappop(times) for _ in jobs.devices_of(run, there[0])]
         start, takes = max(taken), expected_s(status, ended)
+        if takes is not None and status.get("resume"):
+            takes *= 1 - status["progress"]
         for _ in taken:
             heapq.heappush(times, start + _or_never(takes))
         places.append(Place(run, status, position, None if start == _NEVER else start, takes))
     return places
 
 
-_NEVER = float("inf")
-
-
 def _or_never(seconds: float | None) -> float:
     return _NEVER if seconds is None else seconds
+
+
+def epochs_left(run: Run, done: int) -> int:
+    """Return how many epochs a run has yet at most, after so many; early stopping may end it before."""
+    return max(0, run.config.epochs + run.config.fine_tune_epochs - done)
 
 
 def expected_s(status: dict[str, Any], ended: Sequence[dict[str, Any]]) -> float | None:
@@ -110,7 +115,8 @@ def expected_s(status: dict[str, Any], ended: Sequence[dict[str, Any]]) -> float
 def time_left_s(status: dict[str, Any], expected: float | None, now: datetime | None = None) -> float | None:
     """Return how long a running run has yet, from its progress and from what was expected.
 
-    At the beginning the expectation counts, towards the end the pace. None when neither says anything.
+    At the beginning the expectation counts, towards the end and past the expected time the pace. None when neither
+    says anything.
 
     Examples
     --------
@@ -118,17 +124,20 @@ def time_left_s(status: dict[str, Any], expected: float | None, now: datetime | 
     >>> status = {"progress": 0.5, "started": "2026-01-01T10:00:00+00:00"}
     >>> time_left_s(status, None, at("2026-01-01T10:01:00+00:00"))
     60.0
-    >>> time_left_s(status, 180.0, at("2026-01-01T10:01:00+00:00"))
-    90.0
+    >>> time_left_s(status, 180.0, at("2026-01-01T10:01:00+00:00")), time_left_s(status, 9.0, at("2026-01-01T10:01Z"))
+    (90.0, 60.0)
     """
     try:
         elapsed = max(0.0, ((now or datetime.now(UTC)) - datetime.fromisoformat(status["started"])).total_seconds())
     except (KeyError, ValueError, TypeError):
         return expected
     done = min(1.0, max(0.0, float(status.get("progress") or 0.0)))
-    # A resumed run's bar does not begin at 0, so its pace says nothing.
-    by_pace = elapsed * (1 - done) / done if done >= 0.05 and not status.get("resume") else None
+    if status.get("resume"):
+        # Its bar did not begin at 0, so its pace says nothing.
+        return None if expected is None else expected * (1 - done)
+    by_pace = elapsed * (1 - done) / done if done >= 0.05 else None
     by_expectation = None if expected is None else max(0.0, expected - elapsed)
     if by_pace is None or by_expectation is None:
         return by_expectation if by_pace is None else by_pace
-    return done * by_pace + (1 - done) * by_expectation
+    trust = max(done, min(1.0, elapsed / expected))
+    return trust * by_pace + (1 - trust) * by_expectation

@@ -142,6 +142,7 @@ def restore(run_id: str) -> Run:
     """
     run = read_trashed(run_id)
     back = Run(run.id, get_settings().runs_dir / run.id)
+    back.folder.parent.mkdir(parents=True, exist_ok=True)
     with run.held():
         _move(run.folder, back.folder)
         _write(back, replace(read(back), trashed=""))

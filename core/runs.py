@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import psutil
 
 from core.config import RunConfig
 from core.errors import ConfigError, RunError
-from core.settings import get_settings
+from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import replaced
 
 STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
@@ -32,6 +33,9 @@ AGAIN = "resume it, or start it again"
 SHIPPED = "shipped"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
+_LONGEST_TAIL = 64_000
+#: An absolute path: in quotes with all that it holds, else up to the first space.
+_PATH = re.compile(r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")|(?<![\w.:/<])/[^\s'\",:;)]+")
 #: Status files that were read: path to (stamp, status). A page lists hundreds of runs, and few change.
 _read: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}
 #: Two writes within one tick of the file system's clock may leave the same stamp.
@@ -162,11 +166,16 @@ class Run:
         return np.load(self._file("embeddings.npy"), allow_pickle=False)
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines that the training process printed."""
-        path = self.folder / "log.txt"
-        return (
-            "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]) if path.exists() else ""
-        )
+        """The last lines that the training printed; a path outside the project, which may name a patient, as …"""
+        try:
+            with (self.folder / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_TAIL))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        # A progress bar that is written over is one line.
+        ended = [line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip("\n").split("\n")]
+        return _PATH.sub(_without_names, "\n".join(ended[-lines:]))
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -256,6 +265,13 @@ def _folders(folder: Path) -> list[Run]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _ID.fullmatch(entry.name)]
     return [Run(name, folder / name) for name in names if (folder / name / "status.json").is_file()]
+
+
+def _without_names(path: re.Match) -> str:
+    known = path.group().startswith((str(PROJECT_DIR), sys.prefix, sys.base_prefix)) and not path.group().startswith(
+        str(get_settings().workspace.resolve())
+    )
+    return path.group() if known or path.group().count("/") < 2 else "…"
 
 
 def alive(status: dict[str, Any]) -> bool:
