@@ -124,13 +124,16 @@ def cancel(run_id: str) -> Run:
 
 def queue() -> list[Run]:
     """Runs that run or wait, in the order of their turn."""
-    active = [(run.status, run) for run in runs.list_runs()]
-    active = [(status, run) for status, run in active if status["state"] in runs.ACTIVE]
-    return [run for _, run in sorted(active, key=lambda one: _turn(*one))]
+    return [run for run, _ in in_turn(runs.snapshot())]
 
 
-def _turn(status: dict, run: Run) -> tuple:
-    return status["state"] != "running", status.get("queued", status.get("created", "")), run.id
+def in_turn(found: list[tuple[Run, dict]]) -> list[tuple[Run, dict]]:
+    """Return the runs of a snapshot that run or wait, in the order of their turn."""
+    active = [(run, status) for run, status in found if status["state"] in runs.ACTIVE]
+    return sorted(
+        active,
+        key=lambda one: (one[1]["state"] != "running", one[1].get("queued", one[1].get("created", "")), one[0].id),
+    )
 
 
 def ensure_dispatcher() -> None:
@@ -186,7 +189,7 @@ def dispatch(device: str) -> None:
 
 
 def _waiting() -> list[Run]:
-    return [run for run in queue() if run.status["state"] == "queued"]
+    return [run for run, status in in_turn(runs.snapshot()) if status["state"] == "queued"]
 
 
 def _next(device: str, waiting: list[Run] | None = None) -> Run | None:
@@ -226,7 +229,7 @@ def _wait_for_orphans(chosen: tuple[str, ...]) -> None:
     """Wait for trainings whose dispatcher was killed: they still have the device."""
     while any(
         status["state"] == "running" and not set(status.get("devices", chosen)).isdisjoint(chosen)
-        for status in (run.status for run in queue())
+        for _, status in runs.snapshot()
     ):
         time.sleep(0.5)
 

@@ -42,9 +42,10 @@ class Place:
 
 def plan() -> list[Place]:
     """Return the places of all runs that run or wait, in the order of their turn."""
-    ended = [status for run in runs.list_runs() if (status := run.status)["state"] == "done" and "took_s" in status]
+    found = runs.snapshot()
+    ended = [status for _, status in found if status["state"] == "done" and "took_s" in status]
     ended.sort(key=lambda status: status["updated"], reverse=True)
-    active = [(run, run.status) for run in jobs.queue()]
+    active = jobs.in_turn(found)
     there = device_load.devices(get_settings().device)
     # A device's free from then on; None, for nobody knows when, comes last.
     free = dict.fromkeys(there, 0.0)

@@ -69,10 +69,7 @@ class Run:
 
         A run whose process is gone without having said how it ended reads as *interrupted*.
         """
-        status = self._stored_status()
-        if status["state"] == "running" and not alive(status):
-            status |= {"state": "interrupted", "message": f"Its process ended without a word; {AGAIN}."}
-        return status
+        return _as_it_is(self._stored_status())
 
     @property
     def bundle(self) -> Path:
@@ -184,24 +181,34 @@ class Run:
         return path
 
     def _stored_status(self) -> dict[str, Any]:
-        path = f"{self.folder}/status.json"
-        try:
-            found = Path(path).stat()
-            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-            known = _read.get(path)
-            if known and known[0] == stamp:
-                return dict(known[1])
-            status = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunError(f"The status of run {self.id} cannot be read ({error.strerror}).") from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"The status of run {self.id} cannot be read ({error}).") from None
-        if not isinstance(status, dict) or status.get("state") not in STATES:
-            raise RunError(f"The status of run {self.id} names no known state.")
-        status = {"progress": 0.0, "message": "", **status}
-        if time.time_ns() - found.st_mtime_ns > _TICK_NS:
-            _read[path] = stamp, dict(status)
-        return status
+        return _stored_status(self.id, f"{self.folder}/status.json")
+
+
+def _stored_status(run_id: str, path: str) -> dict[str, Any]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 (hundreds at each look, and a Path costs more than the question)
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = _read.get(path)
+        if known and known[0] == stamp:
+            return dict(known[1])
+        status = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"The status of run {run_id} cannot be read ({error.strerror}).") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"The status of run {run_id} cannot be read ({error}).") from None
+    if not isinstance(status, dict) or status.get("state") not in STATES:
+        raise RunError(f"The status of run {run_id} names no known state.")
+    status = {"progress": 0.0, "message": "", **status}
+    if time.time_ns() - found.st_mtime_ns > _TICK_NS:
+        _read[path] = stamp, dict(status)
+    return status
+
+
+def _as_it_is(status: dict[str, Any]) -> dict[str, Any]:
+    """Put right what a status says of a process that is gone."""
+    if status["state"] == "running" and not alive(status):
+        status |= {"state": "interrupted", "message": f"Its process ended without a word; {AGAIN}."}
+    return status
 
 
 def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> Run:
@@ -246,25 +253,33 @@ def read_run(run_id: str) -> Run:
 
 def list_runs() -> list[Run]:
     """All runs, newest first; folders that are no runs, or whose status is damaged, are passed over."""
-    found = []
-    for run in _folders(get_settings().runs_dir):
-        # One damaged folder must not hide everybody's runs.
-        with suppress(RunError):
-            found.append((run._stored_status().get("created", ""), run.id, run))
-    return [run for *_, run in sorted(found, key=lambda one: one[:2], reverse=True)]
+    return [run for run, _ in snapshot()]
+
+
+def snapshot() -> list[tuple[Run, dict[str, Any]]]:
+    """All runs with their status, newest first: one look at each file, as `list_runs` and `Run.status` would tell."""
+    found = _folder_statuses(get_settings().runs_dir)
+    found.sort(key=lambda one: (one[1].get("created", ""), one[0].id), reverse=True)
+    return [(run, _as_it_is(status)) for run, status in found]
 
 
 def list_trash() -> list[Run]:
     """Runs in the trash, in no order; see `core.run_notes`."""
-    return _folders(get_settings().trash_dir)
+    return [run for run, _ in _folder_statuses(get_settings().trash_dir)]
 
 
-def _folders(folder: Path) -> list[Run]:
+def _folder_statuses(folder: Path) -> list[tuple[Run, dict[str, Any]]]:
     if not folder.is_dir():
         return []
+    found = []
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if _ID.fullmatch(entry.name)]
-    return [Run(name, folder / name) for name in names if (folder / name / "status.json").is_file()]
+        for entry in entries:
+            # One damaged folder must not hide everybody's runs.
+            with suppress(RunError):
+                if _ID.fullmatch(entry.name):
+                    status = _stored_status(entry.name, f"{entry.path}/status.json")
+                    found.append((Run(entry.name, folder / entry.name), status))
+    return found
 
 
 def _without_names(path: re.Match) -> str:

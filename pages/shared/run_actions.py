@@ -92,9 +92,9 @@ def _duplicate(run: runs.Run) -> None:
 
 @st.dialog("Name, tags and note", icon=":material/edit:")
 def _edit(run: runs.Run, before: run_notes.Notes) -> None:
-    """Ask for them; only what is changed here is written, so that nobody else's words are lost."""
-    named = before.name or run.config.name
-    name = st.text_input("Name", named, max_chars=run_notes.LONGEST_NAME, disabled=run.id == runs.SHIPPED)
+    """Ask for them."""
+    shipped = run.id == runs.SHIPPED
+    name = st.text_input("Name", before.name or run.config.name, max_chars=run_notes.LONGEST_NAME, disabled=shipped)
     tags = st.text_input("Tags", ", ".join(before.tags), placeholder="baseline, group 3", help="With commas between.")
     note = st.text_area(
         "Note", before.note, max_chars=run_notes.LONGEST_NOTE, placeholder="What you wanted to find out"
@@ -103,16 +103,21 @@ def _edit(run: runs.Run, before: run_notes.Notes) -> None:
     if not st.button("Save", type="primary", key=f"save-{run.id}"):
         return
     try:
-        if name != named:
-            run_notes.rename(run, name)
-        if tags != ", ".join(before.tags):
-            run_notes.tag(run, tags.split(","))
-        if note != before.note:
-            run_notes.annotate(run, note)
+        save(run, before, name, tags, note)
     except CoreError as error:
         st.error(str(error))
     else:
         st.rerun()
+
+
+def save(run: runs.Run, before: run_notes.Notes, name: str, tags: str, note: str) -> None:
+    """Write what differs from what was shown; a field that somebody else changed meanwhile stays as they want it."""
+    if name != (before.name or run.config.name):
+        run_notes.rename(run, name)
+    if tags != ", ".join(before.tags):
+        run_notes.tag(run, tags.split(","))
+    if note != before.note:
+        run_notes.annotate(run, note)
 
 
 def draw_trash() -> None:
