@@ -6,15 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PROJECT
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+PROJECT = Path(__file__).resolve().parents[2]
 #: A training that follows the rules and takes its time.
 TRAINING = """
 import os, signal, sys, time
