@@ -236,16 +236,14 @@ def _wait_for_orphans(chosen: tuple[str, ...]) -> None:
 
 def _run_one(run: Run, chosen: tuple[str, ...]) -> None:
     # Held from the look to the process' number, so that nobody cancels what is just beginning without ending it.
-    with run.changing() as status:
-        if status["state"] != "queued":
+    with run.held():
+        if run.status["state"] != "queued":
             return
         try:
-            process = _start_training(run, status, chosen)
+            process = _start(run, chosen)
         except OSError as error:
-            status.update(state="failed", message=f"Its process could not be started: {error.strerror}.")
+            run.update(state="failed", message=f"Its process could not be started: {error.strerror}.")
             return
-        # From here on the run is running in every reader's eyes, however long the imports of the training take.
-        status.update(state="running", pid=process.pid, devices=list(chosen), started=runs.now(), message="Starting")
     began = time.monotonic()
     code = process.wait()
     how = f"signal {-code}" if code < 0 else f"exit status {code}"
@@ -253,13 +251,16 @@ def _run_one(run: Run, chosen: tuple[str, ...]) -> None:
     run.update(took_s=round(time.monotonic() - began, 1))
 
 
-def _start_training(run: Run, status: dict, chosen: tuple[str, ...]) -> subprocess.Popen:
+def _start(run: Run, chosen: tuple[str, ...]) -> subprocess.Popen:
     with (run.folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [*status.get("command", TRAINING_COMMAND), str(run.folder)],
+        process = subprocess.Popen(
+            [*run.status.get("command", TRAINING_COMMAND), str(run.folder)],
             cwd=PROJECT_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, **device_load.environment(chosen, get_settings().device)},
         )  # fmt: skip
+    # From here on the run is running in every reader's eyes, however long the imports of the training take.
+    run.update(state="running", pid=process.pid, devices=list(chosen), started=runs.now(), message="Starting")
+    return process
 
 
 def _settle(run: Run, state: str, message: str) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ _LONGEST_TAIL = 64_000
 _PATH = re.compile(r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")|(?<![\w.:/<])/[^\s'\",:;)]+")
 #: Status files that were read: path to (stamp, status). A page lists hundreds of runs, and few change.
 _read: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}
+#: Folders of runs that this thread holds.
+_holding = threading.local()
 #: Two writes within one tick of the file system's clock may leave the same stamp.
 _TICK_NS = 50_000_000
 
@@ -80,11 +83,17 @@ class Run:
     def held(self) -> Iterator[None]:
         """Keep every other process and thread from changing the run; reading needs no such care.
 
+        Whoever holds it may hold it again, and change it by `update`.
+
         Raises
         ------
         RunError
             When the run was moved to the trash or deleted meanwhile.
         """
+        mine = _holding.__dict__.setdefault("folders", set())
+        if self.folder in mine:
+            yield
+            return
         try:
             folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
@@ -93,8 +102,10 @@ class Run:
             fcntl.flock(folder, fcntl.LOCK_EX)
             if not self.folder.exists() or os.fstat(folder).st_ino != self.folder.stat().st_ino:
                 raise RunError(f"Run {self.id} is not there any more; it may be in the trash.")
+            mine.add(self.folder)
             yield
         finally:
+            mine.discard(self.folder)
             # The system lets go of the lock with the file.
             os.close(folder)
 
@@ -301,4 +312,4 @@ def alive(status: dict[str, Any]) -> bool:
 
 def now() -> str:
     """Return the time as a status holds it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")

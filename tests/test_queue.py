@@ -140,6 +140,19 @@ def test_changes_from_many_threads_are_all_kept(workspace):
     assert {f"field{number}": number for number in range(64)}.items() <= run.status.items()
 
 
+def test_whoever_holds_a_run_may_change_it_and_nobody_else(workspace):
+    run = runs.create_run(config())
+    with ThreadPoolExecutor(1) as pool, run.held():
+        other = pool.submit(run.update, message="theirs", state="cancelled")
+        run.update(message="mine")
+        time.sleep(0.2)
+        assert not other.done() and run.status["message"] == "mine"
+        with run.held(), run.changing() as status:
+            status["progress"] = 0.5
+        assert not other.done()
+    assert run.status.items() >= {"message": "theirs", "state": "cancelled", "progress": 0.5}.items()
+
+
 def test_of_many_who_cancel_and_start_one_wins(training):
     """A run that was cancelled while it waited is never started, whoever looked at it before."""
     run = runs.create_run(config(), command=list(training()))
