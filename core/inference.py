@@ -416,7 +416,8 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     backend_tensorflow.limit_threads(cores)
-    backend_tensorflow.choose_device(get_settings().device)
+    # Trainings may have several; one is enough to answer.
+    backend_tensorflow.choose_device(get_settings().device.split(",")[0])
     serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain})
 
 

@@ -5,7 +5,7 @@ import argparse
 
 def list_(options: argparse.Namespace, progress) -> None:
     """List all runs, newest first."""
-    from core import runs
+    from core import run_notes, runs
 
     found = runs.list_runs()
     if not found:
@@ -14,11 +14,129 @@ def list_(options: argparse.Namespace, progress) -> None:
         status, scores = run.status, run.scores()
         accuracy = f"accuracy {scores['accuracy']:.3f} on {scores['split']}" if scores.get("accuracy") else ""
         words = (run.id, status["state"], run.config.kind, " and ".join(run.config.heads), run.config.cohort, accuracy)
-        print("  ".join(f"{word:<12}" for word in words).rstrip())
+        tags = " ".join(f"#{tag}" for tag in run_notes.read(run).tags)
+        print("  ".join(f"{word:<12}" for word in (*words, tags)).rstrip())
+
+
+def show(options: argparse.Namespace, progress) -> None:
+    """Say all that is known of a run: state, place in the queue, notes, configuration, the log's last lines."""
+    from core import queue_plan, run_notes, runs
+    from core.pace import spelled
+
+    run = runs.read_run(options.run)
+    status, notes = run.status, run_notes.read(run)
+    place = next((place for place in queue_plan.plan() if place.run.id == run.id), None)
+    facts = {
+        "name": run_notes.title(run), "state": status["state"], "progress": f"{100 * status['progress']:.0f} %",
+        "message": status["message"], "created": status.get("created", ""), "tags": ", ".join(notes.tags),
+        "note": notes.note,
+    }  # fmt: skip
+    if place and place.position:
+        start = "not known yet" if place.starts_in_s is None else f"in about {spelled(place.starts_in_s)}"
+        facts |= {"position": str(place.position), "starts": start}
+    elif place and place.left_s is not None:
+        facts["time left"] = f"about {spelled(place.left_s)}"
+    for name, value in facts.items():
+        if value:
+            print(f"{name + ':':<11}{value}")
+    print(run.config.to_json())
+    if options.log:
+        print(run.log_tail(options.log))
+
+
+def cancel(options: argparse.Namespace, progress) -> None:
+    """Cancel a queued or a running run."""
+    from core import jobs
+
+    jobs.cancel(options.run)
+    print(f"Run {options.run} is cancelled.")
+
+
+def resume(options: argparse.Namespace, progress) -> None:
+    """Queue a run that ended without success again; it goes on from its last epoch that was kept."""
+    from core import jobs
+
+    jobs.resubmit(options.run, resume=True)
+    print(f"Run {options.run} is queued, to go on where it ended.")
+
+
+def retry(options: argparse.Namespace, progress) -> None:
+    """Queue a run that ended without success again, from its beginning."""
+    from core import jobs
+
+    jobs.resubmit(options.run)
+    print(f"Run {options.run} is queued, from its beginning.")
+
+
+def rename(options: argparse.Namespace, progress) -> None:
+    """Give a run another name; its id stays."""
+    from core import run_notes, runs
+
+    run_notes.rename(runs.read_run(options.run), options.name)
+    print(f"Run {options.run} is called {run_notes.title(runs.read_run(options.run))}.")
+
+
+def tag(options: argparse.Namespace, progress) -> None:
+    """Replace a run's tags; without any, remove them."""
+    from core import run_notes, runs
+
+    run = runs.read_run(options.run)
+    run_notes.tag(run, options.tags)
+    print(f"Run {run.id} has the tags: {', '.join(run_notes.read(run).tags) or 'none'}.")
+
+
+def note(options: argparse.Namespace, progress) -> None:
+    """Replace a run's note; an empty one removes it."""
+    from core import run_notes, runs
+
+    run_notes.annotate(runs.read_run(options.run), options.text)
+    print(f"Run {options.run} has {'a note' if options.text.strip() else 'no note'}.")
+
+
+def trash(options: argparse.Namespace, progress) -> None:
+    """Move a run that has ended to the trash; without one, list the trash."""
+    from core import run_notes
+
+    if not options.run:
+        print("\n".join(run.id for run in run_notes.list_trash()) or "The trash is empty.")
+        return
+    run_notes.trash(options.run)
+    print(f"Run {options.run} is in the trash; `python -m core runs restore {options.run}` puts it back.")
+
+
+def restore(options: argparse.Namespace, progress) -> None:
+    """Put a run of the trash back."""
+    from core import run_notes
+
+    run_notes.restore(options.run)
+    print(f"Run {options.run} is back.")
+
+
+def delete(options: argparse.Namespace, progress) -> None:
+    """Delete a run of the trash for good, with all its files."""
+    from core import run_notes
+
+    run_notes.delete(options.run)
+    print(f"Run {options.run} is deleted.")
 
 
 def add_to(parser: argparse.ArgumentParser, parser_class: type[argparse.ArgumentParser]) -> None:
     """Give the parser of ``runs`` its actions; each is a function ``(options, progress)``."""
     parser.set_defaults(act=list_)
     actions = parser.add_subparsers(dest="action", parser_class=parser_class, metavar="ACTION")
-    actions.add_parser("list", help=list_.__doc__).set_defaults(act=list_)
+
+    def action(act) -> argparse.ArgumentParser:
+        name = act.__name__.rstrip("_")
+        sub = actions.add_parser(name, help=act.__doc__, description=act.__doc__)
+        sub.set_defaults(act=act)
+        return sub
+
+    action(list_)
+    for act in (show, cancel, resume, retry, rename, tag, note, restore, delete):
+        action(act).add_argument("run", help="a run's id")
+    named = actions.choices
+    named["show"].add_argument("--log", type=int, default=0, metavar="LINES", help="also the last lines of its log")
+    named["rename"].add_argument("name")
+    named["tag"].add_argument("tags", nargs="*")
+    named["note"].add_argument("text")
+    action(trash).add_argument("run", nargs="?", help="a run's id")

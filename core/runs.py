@@ -1,9 +1,15 @@
 """The run folder, which is the truth: everything that is known of a run can be read from its files."""
 
+import fcntl
 import json
 import os
 import re
 import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +21,28 @@ import psutil
 
 from core.config import RunConfig
 from core.errors import ConfigError, RunError
-from core.settings import get_settings
+from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import replaced
 
 STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
 #: A run in one of these states may still change by itself.
 ACTIVE = ("queued", "running")
+#: A run in one of these states ended without success, and can be queued again.
+BROKEN = ("failed", "cancelled", "interrupted")
+AGAIN = "resume it, or start it again"
 #: The model that comes with the project is a run like any other, under this id.
 SHIPPED = "shipped"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
+_LONGEST_TAIL = 64_000
+#: An absolute path: in quotes with all that it holds, else up to the first space.
+_PATH = re.compile(r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")|(?<![\w.:/<])/[^\s'\",:;)]+")
+#: Status files that were read: path to (stamp, status). A page lists hundreds of runs, and few change.
+_read: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}
+#: Folders of runs that this thread holds.
+_holding = threading.local()
+#: Two writes within one tick of the file system's clock may leave the same stamp.
+_TICK_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -54,24 +72,68 @@ class Run:
 
         A run whose process is gone without having said how it ended reads as *interrupted*.
         """
-        status = self._stored_status()
-        if status["state"] == "running" and not alive(status):
-            status |= {"state": "interrupted", "message": "Its process ended without a word; start it again."}
-        return status
+        return _as_it_is(self._stored_status())
 
     @property
     def bundle(self) -> Path:
         """Folder of the trained model; it need not exist yet."""
         return self.folder / "bundle"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process and thread from changing the run; reading needs no such care.
+
+        Whoever holds it may hold it again, and change it by `update`.
+
+        Raises
+        ------
+        RunError
+            When the run was moved to the trash or deleted meanwhile.
+        """
+        mine = _holding.__dict__.setdefault("folders", set())
+        if self.folder in mine:
+            yield
+            return
+        try:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            raise RunError(f"Run {self.id} is not there any more; it may be in the trash.") from None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if not self.folder.exists() or os.fstat(folder).st_ino != self.folder.stat().st_ino:
+                raise RunError(f"Run {self.id} is not there any more; it may be in the trash.")
+            mine.add(self.folder)
+            yield
+        finally:
+            mine.discard(self.folder)
+            # The system lets go of the lock with the file.
+            os.close(folder)
+
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, Any]]:
+        """Give the stored status to be looked at and changed in one go; what it is in the end is written.
+
+        Readers see the old one or the new one, never half of it, and no other change is lost.
+        """
+        with self.held():
+            there = (self.folder / "status.json").exists()
+            status = self._stored_status() if there else {}
+            before = dict(status)
+            yield status
+            if status == before:
+                return
+            if "pid" in status and status["pid"] != before.get("pid"):
+                status["process_started"] = psutil.Process(status["pid"]).create_time()
+            status["updated"] = now()
+            path = self.folder / "status.json"
+            with replaced(path) as fresh:
+                Path(fresh).write_text(json.dumps(status, indent=2), encoding="utf-8")
+            _read.pop(str(path), None)
+
     def update(self, **changes: Any) -> None:
-        """Change the status; readers see the old one or the new one, never half of it."""
-        status = self._stored_status() if (self.folder / "status.json").exists() else {}
-        if "pid" in changes:
-            changes["process_started"] = psutil.Process(changes["pid"]).create_time()
-        status |= changes | {"updated": _now()}
-        with replaced(self.folder / "status.json") as fresh:
-            Path(fresh).write_text(json.dumps(status, indent=2), encoding="utf-8")
+        """Change the status, whatever it is."""
+        with self.changing() as status:
+            status.update(changes)
 
     def metrics(self) -> pd.DataFrame:
         """One row an epoch, from ``metrics.jsonl``; empty before the first."""
@@ -112,11 +174,16 @@ class Run:
         return np.load(self._file("embeddings.npy"), allow_pickle=False)
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines that the training process printed."""
-        path = self.folder / "log.txt"
-        return (
-            "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]) if path.exists() else ""
-        )
+        """The last lines that the training printed; a path outside the project, which may name a patient, as …"""
+        try:
+            with (self.folder / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_TAIL))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        # A progress bar that is written over is one line.
+        ended = [line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip("\n").split("\n")]
+        return _PATH.sub(_without_names, "\n".join(ended[-lines:]))
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -125,13 +192,34 @@ class Run:
         return path
 
     def _stored_status(self) -> dict[str, Any]:
-        try:
-            status = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"The status of run {self.id} cannot be read ({error}).") from None
-        if not isinstance(status, dict) or status.get("state") not in STATES:
-            raise RunError(f"The status of run {self.id} names no known state.")
-        return {"progress": 0.0, "message": "", **status}
+        return _stored_status(self.id, f"{self.folder}/status.json")
+
+
+def _stored_status(run_id: str, path: str) -> dict[str, Any]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 (hundreds at each look, and a Path costs more than the question)
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = _read.get(path)
+        if known and known[0] == stamp:
+            return dict(known[1])
+        status = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"The status of run {run_id} cannot be read ({error.strerror}).") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"The status of run {run_id} cannot be read ({error}).") from None
+    if not isinstance(status, dict) or status.get("state") not in STATES:
+        raise RunError(f"The status of run {run_id} names no known state.")
+    status = {"progress": 0.0, "message": "", **status}
+    if time.time_ns() - found.st_mtime_ns > _TICK_NS:
+        _read[path] = stamp, dict(status)
+    return status
+
+
+def _as_it_is(status: dict[str, Any]) -> dict[str, Any]:
+    """Put right what a status says of a process that is gone."""
+    if status["state"] == "running" and not alive(status):
+        status |= {"state": "interrupted", "message": f"Its process ended without a word; {AGAIN}."}
+    return status
 
 
 def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> Run:
@@ -150,12 +238,13 @@ def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> R
     Run
     """
     slug = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")[:40] or "run"
-    run_id = run_id or f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    given = run_id is not None
+    run_id = run_id or f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     run = Run(run_id, get_settings().runs_dir / run_id)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    run.folder.mkdir(parents=True, exist_ok=given)
     with replaced(run.folder / "config.json") as fresh:
         Path(fresh).write_text(config.to_json(), encoding="utf-8")
-    run.update(**{"state": "queued", "created": _now(), **status})
+    run.update(**{"state": "queued", "created": now(), **status})
     return run
 
 
@@ -174,16 +263,41 @@ def read_run(run_id: str) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs, newest first; folders that are no runs are passed over."""
-    folder = get_settings().runs_dir
+    """All runs, newest first; folders that are no runs, or whose status is damaged, are passed over."""
+    return [run for run, _ in snapshot()]
+
+
+def snapshot() -> list[tuple[Run, dict[str, Any]]]:
+    """All runs with their status, newest first: one look at each file, as `list_runs` and `Run.status` would tell."""
+    found = _folder_statuses(get_settings().runs_dir)
+    found.sort(key=lambda one: (one[1].get("created", ""), one[0].id), reverse=True)
+    return [(run, _as_it_is(status)) for run, status in found]
+
+
+def list_trash() -> list[Run]:
+    """Runs in the trash, in no order; see `core.run_notes`."""
+    return [run for run, _ in _folder_statuses(get_settings().trash_dir)]
+
+
+def _folder_statuses(folder: Path) -> list[tuple[Run, dict[str, Any]]]:
     if not folder.is_dir():
         return []
-    found = [
-        Run(entry.name, Path(entry.path))
-        for entry in os.scandir(folder)
-        if _ID.fullmatch(entry.name) and Path(entry.path, "status.json").is_file()
-    ]
-    return sorted(found, key=lambda run: (run.status.get("created", ""), run.id), reverse=True)
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # One damaged folder must not hide everybody's runs.
+            with suppress(RunError):
+                if _ID.fullmatch(entry.name):
+                    status = _stored_status(entry.name, f"{entry.path}/status.json")
+                    found.append((Run(entry.name, folder / entry.name), status))
+    return found
+
+
+def _without_names(path: re.Match) -> str:
+    known = path.group().startswith((str(PROJECT_DIR), sys.prefix, sys.base_prefix)) and not path.group().startswith(
+        str(get_settings().workspace.resolve())
+    )
+    return path.group() if known or path.group().count("/") < 2 else "…"
 
 
 def alive(status: dict[str, Any]) -> bool:
@@ -196,5 +310,6 @@ def alive(status: dict[str, Any]) -> bool:
         return False
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now() -> str:
+    """Return the time as a status holds it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

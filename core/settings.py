@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     idc_endpoint: str = Field(
         "https://s3.amazonaws.com", description="S3 service that images of the Imaging Data Commons are fetched from."
     )
-    device: str = Field("auto", description="Accelerator for training: auto, cpu or gpu:N.")
+    device: str = Field("auto", description="Where training runs: auto, cpu, gpu:N, or several with commas.")
 
     @property
     def cohorts_dir(self) -> Path:
@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     @property
     def runs_dir(self) -> Path:
         return self.workspace / "runs"
+
+    @property
+    def trash_dir(self) -> Path:
+        return self.workspace / "trash"
 
     @property
     def studies_dir(self) -> Path:

@@ -5,8 +5,7 @@ import streamlit as st
 from core import jobs
 from core.errors import CoreError
 from pages.shared import cached, state, train_form, train_look, train_queue, train_runs, widgets
-
-NEW, QUEUE, RUNS = "New run", "Queue", "Runs"
+from pages.shared.run_actions import NEW, QUEUE, RUNS
 
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
 

@@ -475,6 +475,18 @@ def _run_table(key: tuple) -> pd.DataFrame:
     ])  # fmt: skip
 
 
+def learning_curve(run: runs.Run) -> tuple[go.Figure | None, int]:
+    """Loss and accuracy over a run's epochs, None before the first; and how many epochs there are."""
+    path = run.folder / "metrics.jsonl"
+    return _learning_curve(str(path), _stamp(path), path.stat().st_size if path.exists() else 0, run)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _learning_curve(path: str, stamp: tuple, size: int, _run: runs.Run) -> tuple[go.Figure | None, int]:
+    metrics = _run.metrics()
+    return (figures.learning_curve(metrics) if len(metrics) else None), len(metrics)
+
+
 def predictions(run: runs.Run) -> pd.DataFrame:
     """One row a slice and head, as evaluation stored them, with ``key`` and ``p``, the answer's probability."""
     return _predictions(run.id, _stamp(run.folder / "predictions.parquet"))

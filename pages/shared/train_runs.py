@@ -4,6 +4,7 @@ import streamlit as st
 
 from core import runs
 from pages.shared import cached, state, widgets
+from pages.shared.run_actions import draw_trash
 from pages.shared.train_queue import draw_run
 
 
@@ -12,6 +13,7 @@ def draw() -> None:
     rest = [run for run in runs.list_runs() if run.status["state"] not in runs.ACTIVE]
     if not rest:
         widgets.empty("No run has ended yet", "Start one under **New run**; **Queue** shows how it goes.")
+        draw_trash()
         return
     ids = [run.id for run in rest]
     picked = st.dataframe(
@@ -23,3 +25,4 @@ def draw() -> None:
         state.put(**{state.FOLLOWED: ids[rows[0]]})
     followed = state.get(state.FOLLOWED)
     draw_run(rest[ids.index(followed) if followed in ids else 0])
+    draw_trash()
