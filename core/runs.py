@@ -186,6 +186,11 @@ def list_runs() -> list[Run]:
     return sorted(found, key=lambda run: (run.status.get("created", ""), run.id), reverse=True)
 
 
+def is_id(name: str) -> bool:
+    """Tell whether a word can be the id of a run."""
+    return bool(_ID.fullmatch(name))
+
+
 def alive(status: dict[str, Any]) -> bool:
     """Whether the process that a status names still lives; a number that now belongs to another does not count."""
     try:
