@@ -62,7 +62,7 @@ def intervals(head: HeadComparison, names: Sequence[str]) -> go.Figure:
             reach = {"array": [high[column] - value], "arrayminus": [value - low[column]], "thickness": 2.5, "width": 6}
             figure.add_scatter(
                 x=[value], y=[name], row=1, col=column + 1, showlegend=False, mode="markers",
-                marker={"color": COLOURS[at], "size": 12}, error_x=reach | {"color": COLOURS[at]},
+                marker={"color": COLOURS[at], "size": 9}, error_x=reach | {"color": COLOURS[at]},
                 hovertemplate=f"{name}: %{{x:.1%}} ({low[column]:.1%} to {high[column]:.1%})<extra></extra>",
             )  # fmt: skip
     figure.update_xaxes(tickformat=".1%", nticks=5)
@@ -87,7 +87,7 @@ def matrix_difference(head: HeadComparison, other: int, names: Sequence[str]) ->
     )  # fmt: skip
     # As annotations they have the page's own text colour; a heatmap's texts are dark on a dark page.
     for i, j in np.argwhere(counts):
-        figure.add_annotation(x=classes[j], y=classes[i], text=f"{counts[i, j]:+d}", showarrow=False)
+        figure.add_annotation(x=classes[j], y=classes[i], text=f"{counts[i, j]:+d}".replace("-", "−"), showarrow=False)
     figure.update_xaxes(title_text=f"Prediction ({names[other]} less {names[0]})", showgrid=False, type="category")
     return figure.update_yaxes(title_text="Truth", autorange="reversed", showgrid=False, type="category")
 

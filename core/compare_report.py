@@ -17,10 +17,10 @@ def sentence(head: HeadComparison, names: tuple[str, ...], other: int) -> str:
     said = f"{names[other]} names {second:.1f} % of the slices rightly, {names[0]} {first:.1f} %: "
     difference = head.difference(other)
     low, high = (100 * float(end[_ACCURACY]) for end in difference.interval())
-    said += f"{second - first:+.1f} points"
+    said += f"{_signed(second - first)} points"
     if head.patients < 2:
         return said + ". One patient tells nothing about others, so there is no interval."
-    said += f" (95 % interval by patient {low:+.1f} to {high:+.1f}). "
+    said += f" (95 % interval by patient {_signed(low)} to {_signed(high)}). "
     if low <= 0 <= high:
         return said + "With other patients it could be nothing, or the other way round."
     if head.patients < FEW_PATIENTS:
@@ -45,7 +45,7 @@ def basis(head: HeadComparison, names: tuple[str, ...]) -> str:
     return said
 
 
-def test_sentence(head: HeadComparison, names: tuple[str, ...], other: int) -> str:
+def mcnemar_sentence(head: HeadComparison, names: tuple[str, ...], other: int) -> str:
     """Say how many slices flipped, and what McNemar's test makes of them."""
     test = head.mcnemar(other)
     p = f"p < {_SURE}" if test.p < _SURE else f"p = {test.p:.3f}"
@@ -68,7 +68,7 @@ def percent(value: float) -> str:
 
 def score_cells(scores: Bootstrap, signed: bool = False) -> list[str]:
     """Write each of `SCORES` in percent with its interval."""
-    form = (lambda value: "–" if np.isnan(value) else f"{100 * value:+.1f}") if signed else percent
+    form = (lambda value: "–" if np.isnan(value) else _signed(100 * value)) if signed else percent
     rows = zip(np.atleast_1d(scores.estimate), *map(np.atleast_1d, scores.interval()), strict=True)
     return [form(value) + ("" if np.isnan(low) else f"  ({form(low)} to {form(high)})") for value, low, high in rows]
 
@@ -93,6 +93,10 @@ def text(made: Comparison) -> str:
         parts.append(f"{head.head.upper()}\n{basis(head, made.names)}\n{caution(head)}".rstrip())
         parts.append(score_table(head, made.names).to_string())
         for other in range(1, len(made.names)):
-            parts.append(f"{sentence(head, made.names, other)}\n{test_sentence(head, made.names, other)}")
+            parts.append(f"{sentence(head, made.names, other)}\n{mcnemar_sentence(head, made.names, other)}")
     parts += [*made.left_out, *made.leaks]
     return "\n\n".join(parts)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")

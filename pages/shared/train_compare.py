@@ -14,7 +14,7 @@ VIEW = "Compare"
 
 _CHOSEN = "compared"
 _PER_PAGE = 12
-_WAYS = {"mended": "Wrong before, right now", "broken": "Right before, wrong now"}
+_RIGHT, _WRONG = "Now right", "Now wrong"
 
 
 def draw() -> None:
@@ -115,9 +115,9 @@ def _head(made: Comparison) -> int:
 
 
 def _other(made: Comparison) -> int:
-    """Return which run's flips are asked for; drawn by `_flips`, and needed for its matrix before."""
+    """Return which run's flips are asked for; `_flips` draws the choice, but its figure is made before."""
     asked = st.session_state.get(state.AGAINST) or state.get(state.AGAINST)
-    return made.ids.index(asked) if asked in made.ids[1:] else 1
+    return made.names.index(asked) if asked in made.names[1:] else 1
 
 
 def _configuration(made: Comparison) -> None:
@@ -133,12 +133,11 @@ def _configuration(made: Comparison) -> None:
 def _flips(made: Comparison, head: HeadComparison, other: int, matrix) -> None:
     st.markdown("#### Which slices flipped")
     if len(made.ids) > 2:
-        names = dict(zip(made.ids, made.names, strict=True))
         st.segmented_control(
-            f"Against {made.names[0]}", made.ids[1:], format_func=names.get, default=made.ids[other],
-            key=state.AGAINST, bind="query-params", required=True, on_change=_close,
+            f"Against {made.names[0]}", made.names[1:], default=made.names[other], key=state.AGAINST,
+            bind="query-params", required=True, on_change=_close,
         )  # fmt: skip
-    st.markdown(compare_report.test_sentence(head, made.names, other))
+    st.markdown(compare_report.mcnemar_sentence(head, made.names, other))
     left, right = st.columns([1, 1.25], gap="large")
     with left:
         st.plotly_chart(matrix, width="stretch", key="matrix-difference")
@@ -146,14 +145,14 @@ def _flips(made: Comparison, head: HeadComparison, other: int, matrix) -> None:
     with right:
         counts = head.mcnemar(other)
         way = st.segmented_control(
-            "Way", list(_WAYS), format_func=lambda way: f"{_WAYS[way]} ({getattr(counts, way):,})", default="mended",
-            key=state.FLIP, bind="query-params", required=True, on_change=_close, label_visibility="collapsed",
+            "Way", [_RIGHT, _WRONG], default=_RIGHT if counts.mended else _WRONG, key=state.FLIP, bind="query-params",
+            required=True, on_change=_close, label_visibility="collapsed",
         )  # fmt: skip
-        rows = head.flips(other, way == "mended")
+        rows = head.flips(other, way == _RIGHT)
         if rows.empty:
             widgets.empty("No slice flipped this way", "Look at the other.", ":material/check:")
             return
-        _gallery(rows, way == "mended")
+        _gallery(rows, way == _RIGHT)
         chosen = rows[rows["key"] == state.get(state.SLICE)]
         if len(chosen):
             _one(made, head.head, other, chosen.iloc[0])

@@ -99,14 +99,10 @@ def _pick(kept: pd.DataFrame) -> list[str]:
 
 
 def _actions(table: pd.DataFrame, kept: pd.DataFrame, picked: list[str]) -> None:
-    shown, all_ = len(kept), len(table)
+    counted = f"{len(kept):,} of " if len(kept) < len(table) else ""
+    counted += "1 run" if len(table) == 1 else f"{len(table):,} runs"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"{shown:,} runs"
-            + (f" of {all_:,}" if shown < all_ else "")
-            + (f", {len(picked)} picked" if picked else ""),
-            width="content",
-        )
+        st.caption(counted + (f", {len(picked)} picked" if picked else ""), width="content")
         if len(picked) > 1:
             st.button(
                 f"Compare {len(picked)} runs", type="primary", icon=":material/compare_arrows:",
