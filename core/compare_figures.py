@@ -80,14 +80,15 @@ def matrix_difference(head: HeadComparison, other: int, names: Sequence[str]) ->
     figure = go.Figure(
         go.Heatmap(
             z=good, x=classes, y=classes, customdata=counts, zmin=-most, zmax=most, showscale=False, xgap=2, ygap=2,
-            colorscale=[[0, _faded(RED, 0.65)], [0.5, _faded(GREY, 0.1)], [1, _faded(GREEN, 0.65)]],
+            colorscale=[[0, _faded(RED, 0.45)], [0.5, _faded(GREY, 0.1)], [1, _faded(GREEN, 0.45)]],
             hovertemplate="%{y} taken for %{x}: %{customdata:+d} slices<extra></extra>",
         ),
         layout={"template": TEMPLATE, "height": 130 + 42 * len(classes)},
     )  # fmt: skip
     # As annotations they have the page's own text colour; a heatmap's texts are dark on a dark page.
     for i, j in np.argwhere(counts):
-        figure.add_annotation(x=classes[j], y=classes[i], text=f"{counts[i, j]:+d}".replace("-", "−"), showarrow=False)
+        said = f"<b>{counts[i, j]:+d}</b>".replace("-", "−")
+        figure.add_annotation(x=classes[j], y=classes[i], text=said, font={"size": 15}, showarrow=False)
     figure.update_xaxes(title_text=f"Prediction ({names[other]} less {names[0]})", showgrid=False, type="category")
     return figure.update_yaxes(title_text="Truth", autorange="reversed", showgrid=False, type="category")
 

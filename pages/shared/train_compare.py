@@ -47,7 +47,10 @@ def draw() -> None:
         _configuration(made)
     with right:
         st.markdown("#### How they learnt")
-        st.plotly_chart(curves, width="stretch", key="curves")
+        if curves.data:
+            st.plotly_chart(curves, width="stretch", key="curves")
+        else:
+            st.markdown("None of them keeps its epochs.")
     _flips(made, head, other, matrix)
 
 
@@ -204,7 +207,7 @@ def _one(made: Comparison, head: str, other: int, row: pd.Series) -> None:
                 width="content",
             )
             for label, page, icon in (("Errors", "errors", "troubleshoot"), ("Explain", "explain", "lightbulb")):
-                place = {state.CELL: f"{row['y_true']}|{answer}", state.HEAD: head, "of_split": PART}
+                place = {state.CELL: f"{row['y_true']}|{answer}", "of_head": head, "of_split": PART}
                 state.go_button(
                     label, f"pages/{page}.py", key=f"{page}-{said}", icon=f":material/{icon}:",
                     sidebar={state.RUN: made.ids[at], state.COHORT: row["cohort"]},

@@ -25,7 +25,7 @@ def twin(app):
     right = (table["y_true"] == "coronal") & (table["y_pred"] == "coronal")
     for row in np.flatnonzero(right)[:5]:
         table.at[row, "y_pred"] = "sagittal"
-        table.at[row, "y_proba"] = np.array([0.0, 0.1, 0.9])
+        table.at[row, "y_proba"] = np.array([0.0, 0.1, 0.9], np.float32)
     table.to_parquet(folder / "predictions.parquet", index=False)
     yield "twin"
     shutil.rmtree(folder)
