@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from core import batches, bundle, calibration, cohort, inference, runs, thumbnails
+from core.bootstrap import bootstrap_totals, patient_totals
 from core.config import RunConfig
 from core.errors import CohortError, CoreError
 from core.explanations.jury import Jury, unit
@@ -107,8 +108,9 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     Returns
     -------
     dict
-        What ``scores.json`` holds: ``accuracy`` (mean over heads on the part named by ``split``), and by head and
-        part accuracy, balanced_accuracy, majority, ece, slices, patients and by_class.
+        What ``scores.json`` holds: ``accuracy`` (mean over heads on the part named by ``split``), its 95 % interval
+        by patient ``accuracy_interval``, and by head and part accuracy, balanced_accuracy, majority, ece, slices,
+        patients and by_class.
 
     Raises
     ------
@@ -275,7 +277,25 @@ def _scores(table: pd.DataFrame, classes: dict[str, list[str]]) -> dict[str, Any
             }
     judged = next((split for split in reversed(SPLITS) if all(split in parts for parts in heads.values())), None)
     accuracy = float(np.mean([parts[judged]["accuracy"] for parts in heads.values()])) if judged else None
-    return {"accuracy": accuracy, "split": judged, "heads": heads}
+    interval = _accuracy_interval(known[known["split"] == judged], list(classes)) if judged else None
+    return {"accuracy": accuracy, "accuracy_interval": interval, "split": judged, "heads": heads}
+
+
+def _accuracy_interval(known: pd.DataFrame, heads: list[str]) -> list[float] | None:
+    """95 % interval by patient of the accuracy, the mean over heads; None with a single patient."""
+    patients, _ = pd.factorize(known["PatientID"])
+    head = known["head"].map({name: at for at, name in enumerate(heads)}).to_numpy(int)
+    right = (known["y_true"] == known["y_pred"]).to_numpy(float)
+    totals = np.hstack([patient_totals(patients, head, len(heads), right), patient_totals(patients, head, len(heads))])
+
+    def mean_accuracy(drawn: np.ndarray) -> np.ndarray:
+        # A drawn head without slices has no accuracy, and the others speak for it.
+        right, n = np.hsplit(drawn, 2)
+        share = np.where(n > 0, right / np.maximum(n, 1), 0)
+        return share.sum(axis=1) / np.maximum((n > 0).sum(axis=1), 1)
+
+    low, high = bootstrap_totals(totals, mean_accuracy).interval()
+    return None if np.isnan(low) else [float(low), float(high)]
 
 
 def main() -> int:

@@ -120,6 +120,15 @@ def delete(options: argparse.Namespace, progress) -> None:
     print(f"Run {options.run} is deleted.")
 
 
+def compare(options: argparse.Namespace, progress) -> None:
+    """Compare finished runs on the test slices that they share; the others with the first."""
+    from core import compare_report, run_notes, runs
+    from core.compare import compare
+
+    found = [runs.read_run(run_id) for run_id in options.runs]
+    print(compare_report.text(compare(found, [run_notes.title(run) for run in found])))
+
+
 def add_to(parser: argparse.ArgumentParser, parser_class: type[argparse.ArgumentParser]) -> None:
     """Give the parser of ``runs`` its actions; each is a function ``(options, progress)``."""
     parser.set_defaults(act=list_)
@@ -140,3 +149,4 @@ def add_to(parser: argparse.ArgumentParser, parser_class: type[argparse.Argument
     named["tag"].add_argument("tags", nargs="*")
     named["note"].add_argument("text")
     action(trash).add_argument("run", nargs="?", help="a run's id")
+    action(compare).add_argument("runs", nargs="+", metavar="RUN", help="two to six ids")

@@ -300,6 +300,11 @@ def _without_names(path: re.Match) -> str:
     return path.group() if known or path.group().count("/") < 2 else "…"
 
 
+def is_id(name: str) -> bool:
+    """Tell whether a word can be the id of a run."""
+    return bool(_ID.fullmatch(name))
+
+
 def alive(status: dict[str, Any]) -> bool:
     """Whether the process that a status names still lives; a number that now belongs to another does not count."""
     try:

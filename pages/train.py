@@ -4,7 +4,7 @@ import streamlit as st
 
 from core import jobs
 from core.errors import CoreError
-from pages.shared import cached, state, train_form, train_look, train_queue, train_runs, widgets
+from pages.shared import cached, state, train_compare, train_form, train_look, train_queue, train_runs, widgets
 from pages.shared.run_actions import NEW, QUEUE, RUNS
 
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
@@ -30,7 +30,12 @@ def launch(name: str | None) -> None:
         st.rerun()
 
 
-VIEWS = {NEW: lambda: launch(st.session_state[state.COHORT]), QUEUE: train_queue.draw, RUNS: train_runs.draw}
+VIEWS = {
+    NEW: lambda: launch(st.session_state[state.COHORT]),
+    QUEUE: train_queue.draw,
+    RUNS: train_runs.draw,
+    train_compare.VIEW: train_compare.draw,
+}
 
 if st.session_state.pop("started", None):
     state.choose(view=QUEUE)

@@ -190,3 +190,15 @@ def test_confusion_of_nothing_is_not_a_number():
 def test_word_outside_the_classes_is_a_bug():
     with pytest.raises(KeyError):
         evaluation.confusion(["z"], ["a"], ["a"])
+
+
+def test_accuracy_has_an_interval_by_patient(made):
+    run = finished(made)
+    scores = evaluation.evaluate(run)
+    table = run.predictions()
+    judged = table[(table["split"] == "test") & table["y_true"].notna()]
+    right = (judged["y_true"] == judged["y_pred"]).groupby([judged["PatientID"], judged["head"]]).mean()
+    # Of two patients a fourth of the draws takes each of them twice, so the interval reaches from one to the other.
+    of_patient = right.groupby(level="PatientID").mean()
+    assert len(of_patient) == 2
+    assert scores["accuracy_interval"] == pytest.approx([of_patient.min(), of_patient.max()])

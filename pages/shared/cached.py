@@ -17,6 +17,8 @@ import streamlit as st
 from core import (
     cohort,
     cohort_figures,
+    compare,
+    compare_figures,
     facets,
     figures,
     idc,
@@ -31,11 +33,12 @@ from core import (
     studies,
     thumbnails,
 )
-from core.errors import UnreadableFile
+from core.errors import RunError, UnreadableFile
 from core.explanations.jury import JURY_FILE, Verdict
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
 from core.overview import Overview, look_over
+from core.run_table import RunTable
 from core.sandbox import get_sandbox
 from core.settings import get_settings
 from pages.shared.components.slice_viewer import Piece, Stack
@@ -445,34 +448,58 @@ def study_pixels(study: studies.Study, item: int) -> np.ndarray:
 # Runs -----------------------------------------------------------------------------------------------
 
 
+def run_table() -> pd.DataFrame:
+    """All runs, newest first, as `core.run_table.RunTable.read` gives them."""
+    return _run_table(str(get_settings().runs_dir)).read()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _run_table(folder: str) -> RunTable:
+    # The table itself looks which folders have changed.
+    return RunTable(Path(folder))
+
+
 def finished() -> list[str]:
     """Ids of finished runs, newest first."""
-    folder = get_settings().runs_dir
-    paths = sorted(folder.glob("*/status.json")) if folder.is_dir() else []
-    return _finished(str(folder), _stamp(*paths), len(paths))
+    table = run_table()
+    return table["id"][table["state"] == "done"].tolist()
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _finished(folder: str, stamps: tuple, n: int) -> list[str]:
-    return [run.id for run in runs.list_runs() if run.status["state"] == "done"]
+def comparison(ids: tuple[str, ...], names: tuple[str, ...]) -> compare.Comparison | str:
+    """Runs side by side, or the sentence why they cannot be."""
+    return _comparison(ids, names, _compared(ids))
 
 
-def run_table(ended: list[runs.Run]) -> pd.DataFrame:
-    """One row a run that has ended, as the Train page lists them."""
-    return _run_table(tuple((run.id, *_stamp(run.folder / "status.json", run.folder / "scores.json")) for run in ended))
+def _compared(ids: tuple[str, ...]) -> tuple[int, ...]:
+    files = ("predictions.parquet", "config.json", "bundle/card.json", "metrics.jsonl")
+    return _stamp(*(runs.read_run(run_id).folder / file for run_id in ids for file in files))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _run_table(key: tuple) -> pd.DataFrame:
-    found = [runs.read_run(run_id) for run_id, *_ in key]
-    return pd.DataFrame([
-        {
-            "Run": run.id, "State": run.status["state"], "Kind": run.config.kind,
-            "Label": " and ".join(run.config.heads), "Cohort": run.config.cohort, "Backbone": run.config.backbone,
-            "Accuracy": run.scores().get("accuracy"), "Created": run.status.get("created", "")[:16].replace("T", " "),
-        }
-        for run in found
-    ])  # fmt: skip
+# A refusal is kept, too: it costs as much to find out.
+@st.cache_resource(max_entries=8, show_spinner="Comparing the runs")
+def _comparison(ids: tuple[str, ...], names: tuple[str, ...], stamps: tuple) -> compare.Comparison | str:
+    try:
+        return compare.compare([runs.read_run(run_id) for run_id in ids], names)
+    except RunError as error:
+        return str(error)
+
+
+def comparison_figures(made: compare.Comparison, head: int, other: int) -> tuple[go.Figure, go.Figure, go.Figure]:
+    """Intervals, curves and the difference matrix of a comparison's head and pair."""
+    return _comparison_figures(made.ids, made.names, _compared(made.ids), head, other, made)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _comparison_figures(
+    ids: tuple[str, ...], names: tuple[str, ...], stamps: tuple, head: int, other: int, _made: compare.Comparison
+) -> tuple[go.Figure, go.Figure, go.Figure]:
+    one = _made.heads[head]
+    metrics = [runs.read_run(run_id).metrics() for run_id in ids]
+    return (
+        compare_figures.intervals(one, names),
+        compare_figures.curves(metrics, names, one.head),
+        compare_figures.matrix_difference(one, other, names),
+    )
 
 
 def learning_curve(run: runs.Run) -> tuple[go.Figure | None, int]:

@@ -19,6 +19,11 @@ CELL = "cell"  # "true|predicted" in the confusion matrix
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
+RUNS = "runs"  # ids of the runs that are picked or compared, joined by a comma; the first is the one to compare with
+RUN_WORDS = "words"  # words that runs are searched by, bound
+HEAD = "head"  # head of the compared models that is looked at, bound
+AGAINST = "against"  # name of the run whose flips are shown, bound
+FLIP = "flip"  # which way, bound
 VIEW = "view"  # which part of a page is open, bound
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
@@ -62,6 +67,11 @@ def get(key: str, default: str = "") -> str:
 def get_all(key: str) -> list[str]:
     """Return all that the address says for a key."""
     return st.query_params.get_all(key)
+
+
+def get_ids(key: str) -> list[str]:
+    """Return the words of a key that are joined by a comma, each once."""
+    return [word for word in dict.fromkeys(get(key).split(",")) if word]
 
 
 def get_int(key: str, default: int = 0) -> int:
