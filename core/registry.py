@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core import bundle, runs
-from core.errors import CoreError, RunError
+from core.errors import BundleError, CoreError, RunError
 from core.explanations.jury import JURY_FILE
 from core.settings import WEIGHTS_DIR, get_settings
 from core.slice_table import replaced
@@ -74,8 +74,7 @@ def current() -> Model:
     if stored is None:
         return find(runs.SHIPPED)
     try:
-        chosen = find(stored["run"])
-        _verify(chosen)
+        chosen = verified(stored["run"])
         if chosen.sha256 != stored["sha256"]:
             raise RunError(f"Run {chosen.id} was trained anew after it was promoted.")
     except CoreError as error:
@@ -120,16 +119,24 @@ def promote(run_id: str) -> Model:
     if run_id == runs.SHIPPED:
         path.unlink(missing_ok=True)
         return find(runs.SHIPPED)
-    chosen = find(run_id)
-    _verify(chosen)
+    chosen = verified(run_id)
     stored = {"run": chosen.id, "sha256": chosen.sha256, "promoted": datetime.now(UTC).isoformat(timespec="seconds")}
     with replaced(path) as fresh:
         fresh.write_text(json.dumps(stored, indent=2), encoding="utf-8")
     return current()
 
 
-def _verify(model: Model) -> None:
-    """Check without Keras all that loading would check first."""
+def verified(run_id: str) -> Model:
+    """Find a finished run's model, and check without Keras all that loading would check first.
+
+    Raises
+    ------
+    RunError
+        When there is no such run, it is not done, or a Siamese one has no jury.
+    BundleError
+        When its model is not the file that its card describes.
+    """
+    model = find(run_id)
     state = runs.read_run(model.id).status["state"]
     if state != "done":
         raise RunError(f"Run {model.id} is {state}; only a finished run can be the model.")
@@ -141,7 +148,8 @@ def _verify(model: Model) -> None:
     except FileNotFoundError:
         raise RunError(f"Run {model.id} has a card but no {bundle.MODEL_FILE}. Train it again.") from None
     if _digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns) != model.sha256:
-        raise RunError(f"The model of run {model.id} is not the file that its card describes.")
+        raise BundleError(f"The model of run {model.id} is not the file that its card describes.")
+    return model
 
 
 @functools.lru_cache(maxsize=32)

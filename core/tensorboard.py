@@ -46,7 +46,7 @@ class Scalars:
         now = time.time()
         if self._path is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # TensorBoard reads the files of a folder in the order of their names; the machine's name is nobody's affair.
+            # TensorBoard reads a folder in the order of names; the machine's, usual in them, is nobody's affair.
             name = f"events.out.tfevents.{int(now):010d}.slicescope.{os.getpid()}.{secrets.token_hex(2)}"
             self._path = self.folder / name
             self._append(_event(now, version=True))

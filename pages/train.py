@@ -4,9 +4,9 @@ import streamlit as st
 
 from core import jobs
 from core.errors import CoreError
-from pages.shared import cached, state, train_form, train_look, train_queue, train_runs, widgets
+from pages.shared import cached, state, train_form, train_look, train_model, train_queue, train_runs, widgets
 
-NEW, QUEUE, RUNS = "New run", "Queue", "Runs"
+NEW, QUEUE, RUNS, MODEL = "New run", "Queue", "Runs", "The model"
 
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
 
@@ -31,7 +31,10 @@ def launch(name: str | None) -> None:
         st.rerun()
 
 
-VIEWS = {NEW: lambda: launch(st.session_state[state.COHORT]), QUEUE: train_queue.draw, RUNS: train_runs.draw}
+VIEWS = {
+    NEW: lambda: launch(st.session_state[state.COHORT]), QUEUE: train_queue.draw, RUNS: train_runs.draw,
+    MODEL: train_model.draw,
+}  # fmt: skip
 
 if st.session_state.pop("started", None):
     state.choose(view=QUEUE)

@@ -1,7 +1,6 @@
 """The model: promoted, checked each time it is read, and what Study makes of models of any kind."""
 
 import json
-import os
 import shutil
 import time
 
@@ -11,34 +10,12 @@ import pandas as pd
 import pytest
 
 from core import bundle, classify, inference, model_answers, registry, runs, studies
-from core.config import RunConfig
 from core.errors import CoreError, RunError
-from core.explanations.jury import Jury
 from core.models import BUILDERS
 from core.settings import get_settings
 from core.vocabulary import VERDICTS
 
-SIZE = 32
-CLASSES = {
-    "plane": ["axial", "coronal", "sagittal"],
-    "sequence": ["T1", "T2"],
-    "plane-sequence": ["axial-T1", "axial-T2", "coronal-T1"],
-}
-
-
-def finished(run_id: str = "a-run", kind: str = "transfer", label: str = "plane", seed: int = 0) -> runs.Run:
-    """A run that is done, with a random network."""
-    config = RunConfig(run_id, kind, "made", label=label, weights="none", image_size=SIZE)
-    run = runs.create_run(config, run_id, state="done")
-    keras.utils.set_random_seed(seed)
-    classes = {head: CLASSES[head] for head in config.heads}
-    bundle.save(BUILDERS[kind](config, classes), {"name": run_id, "kind": kind, "classes": classes}, run.bundle)
-    if kind == "siamese":
-        names = CLASSES[label]
-        eye = np.eye(64, dtype=np.float32)[: len(names)]
-        Jury(tuple(names), tuple(names), ("P",) * len(names), ("k",) * len(names), eye,
-             np.zeros((len(names), 8, 8), np.uint8)).save(run.bundle)  # fmt: skip
-    return run
+CLASSES = {"plane": ["axial", "coronal", "sagittal"], "sequence": ["T1", "T2"]}
 
 
 def test_without_a_promotion_it_is_the_shipped_model(workspace):
@@ -47,7 +24,7 @@ def test_without_a_promotion_it_is_the_shipped_model(workspace):
     assert model.heads == ("plane", "sequence") and len(model.sha256) == 64
 
 
-def test_a_promoted_run_is_the_model_until_the_shipped_one_is_again(workspace):
+def test_a_promoted_run_is_the_model_until_the_shipped_one_is_again(workspace, finished):
     run = finished()
     promoted = registry.promote(run.id)
     assert promoted == registry.current() and promoted.id == run.id and promoted.promoted.startswith("20")
@@ -80,6 +57,10 @@ def without_card(run):
     (run.bundle / "card.json").unlink()
 
 
+def stated(text):
+    (get_settings().workspace / "model.json").write_text(text)
+
+
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
@@ -89,13 +70,12 @@ def without_card(run):
         (without_model, "no model.keras"),
         (without_card, "no trained model"),
         (lambda run: run.update(state="queued"), "is queued"),
-        (lambda run: (get_settings().workspace / "model.json").write_text("{"), "''"),
-        (lambda run: (get_settings().workspace / "model.json").write_text("[1]"), "''"),
-        (lambda run: (get_settings().workspace / "model.json").write_text('{"run": "../x", "sha256": 1, "promoted": 2}'),
-         "There is no run"),
+        (lambda run: stated("{"), "''"),
+        (lambda run: stated("[1]"), "''"),
+        (lambda run: stated('{"run": "../x", "sha256": 1, "promoted": 2}'), "There is no run"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_used_any_more_falls_back_and_says_so(workspace, happens, words):
+)
+def test_what_cannot_be_used_any_more_falls_back_and_says_so(workspace, happens, words, finished):
     run = finished()
     registry.promote(run.id)
     happens(run)
@@ -104,7 +84,7 @@ def test_what_cannot_be_used_any_more_falls_back_and_says_so(workspace, happens,
     assert "so the shipped model answers" in model.note and words in model.note
 
 
-def test_what_cannot_answer_is_not_promoted(workspace):
+def test_what_cannot_answer_is_not_promoted(workspace, finished):
     run = finished()
     registry.promote(run.id)
     for change, words in ((lambda: run.update(state="failed"), "failed"), (lambda: altered(run), "not the file")):
@@ -113,14 +93,14 @@ def test_what_cannot_answer_is_not_promoted(workspace):
         with pytest.raises(CoreError, match=words):
             registry.promote(run.id)
     siamese = finished("pairs", "siamese")
-    os.unlink(siamese.bundle / "jury.npz")
+    (siamese.bundle / "jury.npz").unlink()
     with pytest.raises(RunError, match="no jury"):
         registry.promote(siamese.id)
     with pytest.raises(RunError, match="no run"):
         registry.promote("../../etc")
 
 
-def test_who_names_no_model_gets_the_promoted_one(workspace):
+def test_who_names_no_model_gets_the_promoted_one(workspace, finished):
     run = finished()
     registry.promote(run.id)
 
@@ -175,7 +155,7 @@ def labelled(study: studies.Study) -> dict:
         ("siamese", "plane-sequence", ["plane", "sequence"]),
     ],
 )
-def test_study_is_labelled_by_a_model_of_any_kind(dropped, monkeypatch, kind, label, heads):
+def test_study_is_labelled_by_a_model_of_any_kind(dropped, monkeypatch, kind, label, heads, finished):
     monkeypatch.setattr(inference, "get_worker", LocalWorker)
     run = finished("the-run", kind, label)
     registry.promote(run.id)
@@ -194,7 +174,7 @@ def test_study_is_labelled_by_a_model_of_any_kind(dropped, monkeypatch, kind, la
     assert sum(studies.counts(series, heads).values()) <= len(heads)
 
 
-def test_study_says_when_another_model_has_become_the_one(dropped, monkeypatch):
+def test_study_says_when_another_model_has_become_the_one(dropped, monkeypatch, finished):
     monkeypatch.setattr(inference, "get_worker", LocalWorker)
     first, second = finished("first"), finished("second", seed=3)
     registry.promote(first.id)
@@ -220,7 +200,7 @@ def test_series_agrees_when_all_that_the_model_can_tell_agrees():
     assert studies.counts(series)["agree"] == 0
 
 
-def test_classify_asks_the_promoted_model(workspace, dropped, monkeypatch):
+def test_classify_asks_the_promoted_model(workspace, dropped, monkeypatch, finished):
     from core import cohort
 
     monkeypatch.setattr(inference, "get_worker", LocalWorker)
