@@ -172,7 +172,7 @@ def log_to_mlflow(run: Run, uri: str, experiment: str = "slicescope") -> str:
     run : Run
         Done.
     uri : str
-        Of the tracking server, ``sqlite:///file.db``, or a folder.
+        Of the tracking server, or ``sqlite:///FILE``; MLflow 3 does not write to plain folders any more.
     experiment : str
         Made if there is none of that name.
 
@@ -196,7 +196,7 @@ def log_to_mlflow(run: Run, uri: str, experiment: str = "slicescope") -> str:
     try:
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(experiment)
-        number = known.experiment_id if known else client.create_experiment(experiment)
+        number = known.experiment_id if known else client.create_experiment(experiment, _artifacts_of(uri))
         # The client alone adds no tags: `mlflow.start_run` would add who is logged in here, and from which folder.
         there = client.create_run(number, run_name=run.id)
         name = there.info.run_id
@@ -214,6 +214,12 @@ def log_to_mlflow(run: Run, uri: str, experiment: str = "slicescope") -> str:
         said = str(error).splitlines()[0][:200]
         raise SourceUnavailable(f"MLflow could not take the run: {said}. Check the tracking URI.") from None
     return name
+
+
+def _artifacts_of(uri: str) -> str | None:
+    """Keep the files of a database's runs beside it; MLflow would put them wherever this process happens to be."""
+    name = uri.removeprefix("sqlite:///")
+    return (Path(name).resolve().parent / "mlruns").as_uri() if name != uri else None
 
 
 def _params(config: RunConfig) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def unpack(archive: Path, into: Path) -> None:
 
 
 def load(folder: Path) -> None:
-    """Load an unpacked model as all others are, and ask it about two blank slices.
+    """Load an unpacked model as all others are, and ask it about a blank slice and one of noise.
 
     Raises
     ------
@@ -122,7 +122,9 @@ def load(folder: Path) -> None:
             raise BundleError("The model takes other slices than its card says.")
         if cam_layer(model) != card["cam_layer"] or len(flat.get_layer(card["cam_layer"]).output.shape) != 4:
             raise BundleError("The model has no such layer for heatmaps as its card says.")
-        answer = inference.predict_local(place, np.zeros((2, size, size), np.float32))
+        slices = np.stack([np.zeros((size, size)), np.random.default_rng(0).random((size, size))])
+        # Uncalibrated, because a temperature would make shares of any numbers.
+        answer = inference.predict_local(place, slices, calibrated=False)
     except (BundleError, MemoryError):
         raise
     except Exception as error:
@@ -219,7 +221,8 @@ def _config(folder: Path) -> RunConfig:
         config = RunConfig.from_json(text)
         config.validate()
     except CoreError as error:
-        raise BundleError(f"The configuration of the file cannot be used: {str(error)[:200]}") from None
+        said = str(error).split(". ")[0][:200].rstrip(".")
+        raise BundleError(f"The configuration of the file cannot be used: {said}.") from None
     for name in ("name", "cohort", "preset", "weights"):
         _text(getattr(config, name), f"{name} of the configuration", 200)
     if "/" in config.weights or "\\" in config.weights:

@@ -110,5 +110,5 @@ def add_to(parser: argparse.ArgumentParser, parser_class: type[argparse.Argument
     one = actions.add_parser("mlflow", help=mlflow.__doc__)
     one.set_defaults(act=mlflow)
     one.add_argument("run", help="a run's id")
-    one.add_argument("--uri", required=True, help="of the tracking server, sqlite:///FILE, or a folder")
+    one.add_argument("--uri", required=True, help="of the tracking server, or sqlite:///FILE")
     one.add_argument("--experiment", default="slicescope")

@@ -37,7 +37,7 @@ def card(study: studies.Study, number: int, row, first, status: dict) -> None:
             st.html(
                 f'<div title="{widgets.escape(row.title)}"><b>{widgets.escape(row.title)}</b> '
                 f'<span style="opacity:.65">· {row.n} {"slice" if row.n == 1 else "slices"}</span></div>'
-                '<table class="labels"><tr><th></th><th>header</th><th>image</th><th></th></tr>'
+                '<table class="labels"><tr><th></th><th>header</th><th>image</th><th style="width:31%"></th></tr>'
                 + "".join(map(label_row, answers))
                 + "</table>"
                 + "".join(

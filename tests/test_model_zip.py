@@ -537,11 +537,21 @@ def test_models_that_are_not_what_their_card_says_are_refused(exported, check, c
         loaded(check, packed(change(exported["transfer"])))
 
 
-def test_weights_of_another_shape_are_refused(exported, check, tmp_path):
-    other = exported["dual"]
-    parts = {**members(exported["transfer"][MODEL]), "model.weights.h5": members(other[MODEL])["model.weights.h5"]}
+def narrower(file):
+    kernel = file["layers/dense/vars"]["0"]
+    part = kernel[:, :2]
+    del file["layers/dense/vars"]["0"]
+    file["layers/dense/vars"]["0"] = part
+
+
+def nameless(file):
+    del file["layers/dense/vars"]["1"]
+
+
+@pytest.mark.parametrize("change", [narrower, nameless])
+def test_weights_that_do_not_fit_are_refused(exported, check, tmp_path, change):
     with pytest.raises(BundleError, match="could not be loaded"):
-        loaded(check, packed(with_model(exported["transfer"], packed(parts, signed=False))))
+        loaded(check, packed(with_weights(exported["transfer"], change, tmp_path)))
 
 
 # In the child
