@@ -7,7 +7,6 @@ checked before Keras sees anything, then it is loaded in safe mode and asked onc
 
 import json
 import math
-import re
 import signal
 import zipfile
 from collections.abc import Iterator
@@ -16,14 +15,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from core import bundle
+from core import bundle, card_check
 from core.child import serve
-from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import BundleError, CoreError
 from core.explanations.jury import JURY_FILE, Jury
 from core.model_zip import FORMAT, MANIFEST, PREDICTIONS, README, VERSION
 from core.settings import get_settings
-from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 MODEL, CARD, JURY = f"bundle/{bundle.MODEL_FILE}", f"bundle/{bundle.CARD_FILE}", f"bundle/{JURY_FILE}"
 _MB = 1 << 20
@@ -63,7 +60,6 @@ ALLOWED = {
     *(("keras.initializers", name) for name in _PLAIN_INITIALISERS),
 }  # fmt: skip
 _OURS = "slicescope>MCDropout"
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 +*._()/]{0,39}")
 
 
 def unpack(archive: Path, into: Path) -> None:
@@ -81,10 +77,13 @@ def unpack(archive: Path, into: Path) -> None:
         with zipfile.ZipFile(archive) as pack:
             _copy_members(pack, _members(pack, _LARGEST, "The file"), into)
         _check_manifest(into)
-        config, card = _config(into), _checked_card(_json(into / CARD, "card.json"))
+        config, card = (
+            card_check.checked_config(into),
+            card_check.checked_card(card_check.read_json(into / CARD, "card.json")),
+        )
         if config.kind != card["kind"] or set(config.heads) != set(card["classes"]):
             raise BundleError("The configuration and the card of the file tell of different models.")
-        scores = _data(_json(into / "scores.json", "scores.json"), "scores.json")
+        scores = card_check.plain_data(card_check.read_json(into / "scores.json", "scores.json"), "scores.json")
         _check_keras_file(into / MODEL, into / "weights.h5")
         if bundle.sha256(into / MODEL) != card["sha256"]:
             raise BundleError("The model in the file is not the one that its card describes (another SHA-256).")
@@ -184,7 +183,7 @@ def _check_manifest(folder: Path) -> None:
     absent = [name for name in _NEEDED if not (folder / name).is_file()]
     if absent:
         raise BundleError(f"The file lacks {absent[0]}: it is no model that Slicescope exported.")
-    manifest = _json(folder / MANIFEST, MANIFEST)
+    manifest = card_check.read_json(folder / MANIFEST, MANIFEST)
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise BundleError(f"The file is not in the format {FORMAT} {VERSION}; another version of Slicescope wrote it.")
     sums = manifest.get("sha256")
@@ -196,129 +195,7 @@ def _check_manifest(folder: Path) -> None:
         if bundle.sha256(path) != sums[name]:
             raise BundleError(f"{name} was changed after the export (its SHA-256 is not the manifest's).")
     for name in ("run", "exported"):
-        _text(manifest.get(name), f"{name} of the manifest", 100)
-
-
-# Words and numbers --------------------------------------------------------------------------------------------------
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    def no_number(word: str) -> None:
-        raise ValueError(word)
-
-    try:
-        found = json.loads(path.read_text("utf-8"), parse_constant=no_number)
-    except (ValueError, RecursionError):
-        raise BundleError(f"{name} of the file is not JSON.") from None
-    if not isinstance(found, dict):
-        raise BundleError(f"{name} of the file is no JSON object.")
-    return found
-
-
-def _config(folder: Path) -> RunConfig:
-    text = json.dumps(_json(folder / "config.json", "config.json"))
-    try:
-        config = RunConfig.from_json(text)
-        config.validate()
-    except CoreError as error:
-        said = str(error).split(". ")[0][:200].rstrip(".")
-        raise BundleError(f"The configuration of the file cannot be used: {said}.") from None
-    for name in ("name", "cohort", "preset", "weights"):
-        _text(getattr(config, name), f"{name} of the configuration", 200)
-    if "/" in config.weights or "\\" in config.weights:
-        raise BundleError("The configuration of the file names weights by a path.")
-    return config
-
-
-def _checked_card(card: dict[str, Any]) -> dict[str, Any]:
-    """Return the card's known fields, each of the kind that it should be; what is not known is left behind."""
-    classes = card.get("classes")
-    heads = set(classes) if isinstance(classes, dict) else set()
-    if str(card.get("kind")) not in KINDS or not heads or heads - set(LABELS):
-        raise BundleError("The card tells of no kind of model and heads that Slicescope has.")
-    for head, names in classes.items():
-        _check_classes(head, names)
-    shape = card.get("input_shape")
-    whole = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)
-    if not whole or shape[0] != shape[1] or shape[2] != 1 or not 32 <= shape[0] <= 512:
-        raise BundleError("The card's input_shape is not [S, S, 1] with S from 32 to 512.")
-    if not re.fullmatch(r"[0-9a-f]{64}", str(card.get("sha256"))) or not re.fullmatch(
-        r"[0-9a-f]{0,64}", str(card.get("split_hash", ""))
-    ):
-        raise BundleError("The card's sha256 or split_hash is no hash.")
-    checked = {
-        "name": _text(card.get("name"), "name of the card", 200),
-        "kind": card["kind"], "classes": classes, "input_shape": shape, "sha256": card["sha256"],
-        "split_hash": card.get("split_hash", ""),
-        "temperature": {head: _number(card, "temperature", head, 1e-3, 1e3) for head in classes},
-        "unsure_below": {head: _number(card, "unsure_below", head, 0, 1) for head in classes},
-        "cam_layer": _text(card.get("cam_layer"), "cam_layer", 100),
-        "features_layer": _text(card.get("features_layer"), "features_layer", 100),
-        "mirrored": card.get("mirrored") is True,
-        "not_for_clinical_use": NOT_FOR_CLINICAL_USE,
-    }  # fmt: skip
-    for name in ("cohort", "weights", "created"):
-        checked[name] = _text(card.get(name, ""), f"{name} of the card", 200)
-    checked["backbone"] = card["backbone"] if str(card.get("backbone")) in BACKBONES else "unknown"
-    checked["mc_samples"] = card["mc_samples"] if type(card.get("mc_samples")) is int else 1
-    for name, empty in (("scores", {}), ("data", {}), ("versions", {}), ("limits", [])):
-        checked[name] = _data(card.get(name, empty), f"{name} of the card")
-        if type(checked[name]) is not type(empty):
-            raise BundleError(f"{name} of the card is of another kind than it should be.")
-    if card.get("brain") is not None:
-        checked["brain"] = _plane(card["brain"])
-    return checked
-
-
-def _check_classes(head: str, names: Any) -> None:
-    if not isinstance(names, list) or not 2 <= len(names) <= 100 or len({*map(str, names)}) != len(names):
-        raise BundleError(f"The card's classes of {head} are not 2 to 100 different words.")
-    parts = len(head.split("-"))
-    for name in names:
-        words = name.split("-") if isinstance(name, str) else []
-        if len(words) != parts or not all(map(_WORD.fullmatch, words)):
-            raise BundleError(f"The card's classes of {head} hold {str(name)[:40]!r}, which is no plain word.")
-
-
-def _plane(brain: Any) -> dict[str, Any]:
-    weight = brain.get("weight") if isinstance(brain, dict) else None
-    if not isinstance(weight, list) or not 1 <= len(weight) <= 8192 or not all(map(_is_number, weight)):
-        raise BundleError("The card's plane between brains and other things is no list of numbers.")
-    bias, below = brain.get("bias"), brain.get("below", 0.0)
-    if not _is_number(bias) or not _is_number(below) or not 0 <= below <= 1:
-        raise BundleError("The card's plane between brains and other things lacks bias or threshold.")
-    return {"weight": weight, "bias": bias, "below": below}
-
-
-def _number(card: dict[str, Any], field: str, head: str, low: float, high: float) -> float:
-    values = card.get(field)
-    value = values.get(head) if isinstance(values, dict) else None
-    if not _is_number(value) or not low <= value <= high:
-        raise BundleError(f"The card's {field} of {head} is no number from {low:g} to {high:g}.")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e9
-
-
-def _text(value: Any, what: str, longest: int) -> str:
-    if not isinstance(value, str) or len(value) > longest or not (value.isprintable()):
-        raise BundleError(f"The {what} is no line of text of at most {longest} characters.")
-    return value
-
-
-def _data(value: Any, what: str, depth: int = 0) -> Any:
-    """Return nested numbers and lines of text as they came; anything deeper, longer or stranger is refused."""
-    if depth > 6:
-        raise BundleError(f"The {what} is nested too deeply.")
-    if isinstance(value, dict):
-        return {_text(name, f"name in the {what}", 100): _data(one, what, depth + 1) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_data(one, what, depth + 1) for one in value]
-    if value is None or isinstance(value, bool) or _is_number(value):
-        return value
-    return _text(value, what, 1000)
+        card_check.line_of_text(manifest.get(name), f"{name} of the manifest", 100)
 
 
 # The model file -----------------------------------------------------------------------------------------------------
@@ -428,7 +305,7 @@ def _check_jury(folder: Path, card: dict[str, Any]) -> None:
     if not shapes or jury.embeddings.dtype != np.float32 or not np.isfinite(jury.embeddings).all():
         raise BundleError("The jury of the file holds something else than embeddings and pictures.")
     for word in (*jury.patients, *jury.keys):
-        _text(word, "jury's list of references", 100)
+        card_check.line_of_text(word, "jury's list of references", 100)
 
 
 # The child ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ LIGHT = (
     "classify", "figures", "facets", "overview", "cohort_figures", "subsets", "default_split", "similar", "leaks",
     "listing", "dicom_fast", "idc", "idc_download", "label_queue", "label_log", "label_report", "label_agreement",
     "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons", "registry", "model_card",
-    "model_zip", "model_check", "tensorboard", "exports",
+    "model_zip", "model_check", "card_check", "tensorboard", "exports",
 )  # fmt: skip
 
 
