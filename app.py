@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import cohort, runs
+from core import cohort, registry
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 from pages.shared import cached
 from pages.shared.state import COHORT, RUN, pages
@@ -19,7 +19,8 @@ page = st.navigation(pages())
 
 with st.sidebar:
     cohorts, finished = cohort.list_cohorts(), cached.finished()
-    finished.sort(key=lambda run_id: run_id != runs.SHIPPED)
+    current = registry.current().id
+    finished.sort(key=lambda run_id: run_id != current)
     at = cohorts.index("phantom") if "phantom" in cohorts else 0
     st.selectbox("Cohort", cohorts, index=at, key=COHORT, bind="query-params", placeholder="none yet")
     st.selectbox("Run", finished, key=RUN, bind="query-params", placeholder="none yet")

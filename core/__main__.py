@@ -192,13 +192,12 @@ def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
 
 def explain(options: argparse.Namespace, progress: _Progress) -> None:
     """Draw image, overlay and heatmap of one slice."""
-    from core import bundle, cohort, figures, images, inference
-    from core.classify import bundle_of
+    from core import bundle, cohort, figures, images, inference, registry
     from core.sandbox import get_sandbox
 
     if options.out.suffix.lower() != ".png":
         raise InputError(f"The figure is written as .png; received {options.out.name!r}. Change the suffix.")
-    folder = bundle_of(options.run)
+    folder = registry.find(options.run).bundle
     card = bundle.read_card(folder)
     head = options.head or list(card["classes"])[-1]
     if head not in card["classes"]:
@@ -318,7 +317,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("path", type=Path)
     one.add_argument("--out", type=Path, default=Path("slices.csv"), help=".csv or .parquet; slices.csv by default")
     one.add_argument("--series-out", type=Path, help="also write one row a series")
-    one.add_argument("--model", default="shipped", help="shipped, or a run's id")
+    one.add_argument("--model", help="shipped, or a run's id; the promoted one by default")
     one.add_argument("--workers", type=int, default=2)
 
     one = command(train)

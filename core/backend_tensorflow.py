@@ -1,7 +1,5 @@
 """The only place that speaks to TensorFlow directly; with another Keras backend each function does what Keras can."""
 
-from pathlib import Path
-
 import keras
 
 from core.errors import ConfigError
@@ -66,34 +64,3 @@ def limit_threads(threads: int) -> None:
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-
-
-def tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    """Return callbacks that write TensorBoard's curves to `folder`; none on other backends, which cannot."""
-    return [_Curves(folder)] if is_tensorflow() else []
-
-
-class _Curves(keras.callbacks.Callback):
-    """Scalars an epoch. Keras' own callback needs the tensorboard package, which is only needed to look at them."""
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.folder = folder
-
-    def on_train_begin(self, logs=None):
-        import tensorflow as tf
-
-        self.writer = tf.summary.create_file_writer(str(self.folder))
-        plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-        self.metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
-        with self.writer.as_default():
-            for name, value in (logs or {}).items():
-                tf.summary.write(name, tf.constant(value, tf.float32), step=epoch + 1, metadata=self.metadata)
-        self.writer.flush()
-
-    def on_train_end(self, logs=None):
-        self.writer.close()

@@ -2,18 +2,16 @@
 
 import os.path
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from core import bundle, images, inference, novelty, runs
+from core import bundle, images, inference, novelty, registry
 from core.errors import UnreadableFile
 from core.sandbox import Sandbox, Sandboxes
 from core.series_vote import vote
-from core.settings import WEIGHTS_DIR
 from core.slice_table import REJECTED_COLUMNS, Cohort, typed
 
 #: Columns of the tables, in their order.
@@ -31,20 +29,9 @@ _T1_FAMILY = ("T1", "T1CE")
 _CONTRAST_UNKNOWN = "contrast: unknown"
 
 
-def bundle_of(model: str) -> Path:
-    """Find a model's bundle by name: ``shipped``, or a run's id.
-
-    Raises
-    ------
-    RunError
-        When there is no such run.
-    """
-    return WEIGHTS_DIR if model == runs.SHIPPED else runs.read_run(model).bundle
-
-
 def classify(
     cohort: Cohort,
-    model: str = runs.SHIPPED,
+    model: str | None = None,
     workers: int = 1,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -54,8 +41,8 @@ def classify(
     ----------
     cohort : Cohort
         As `core.cohort.scan` gives it; it need not be written.
-    model : str
-        ``shipped``, or a run's id.
+    model : str, optional
+        ``shipped``, or a run's id; the promoted one without, see `core.registry`.
     workers : int
         Sandboxes that decode pixels side by side.
     report : callable, optional
@@ -65,7 +52,8 @@ def classify(
     -------
     slices : DataFrame
         One row a slice, `SLICE_COLUMNS`; ``path`` opens the file. ``plane`` and ``sequence`` come from pixels
-        alone; ``…_p`` are calibrated probabilities, ``entropy`` is that of the sequence in nats.
+        alone; ``…_p`` are calibrated probabilities, ``entropy`` is that of the sequence in nats (of the plane, where
+        the model tells no sequence). What the model has no head for is missing, and its verdict ``header_only``.
     series : DataFrame
         One row a series, `SERIES_COLUMNS`; ``path`` is the file or folder as it may be shown.
     rejected : DataFrame
@@ -77,7 +65,7 @@ def classify(
     CoreError
         When the model cannot be had or asked.
     """
-    folder = bundle_of(model)
+    folder = registry.find(model).bundle
     card = bundle.read_card(folder)
     size, table = card["input_shape"][0], cohort.table
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import batches, bundle, calibration, cohort, inference, runs, thumbnails
+from core import batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
 from core.bootstrap import bootstrap_totals, patient_totals
 from core.config import RunConfig
 from core.errors import CohortError, CoreError
@@ -150,7 +150,8 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     with replaced(run.folder / "scores.json") as fresh:
         fresh.write_text(json.dumps(scores, indent=2), encoding="utf-8")
     if calibrate:
-        bundle.update_card(run.bundle, scores={config.cohort: scores["heads"]})
+        facts = model_card.data_facts(rows, config.cohort)
+        bundle.update_card(run.bundle, scores={config.cohort: scores["heads"]}, data=facts)
     report(1.0, "Evaluated")
     return scores
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from core import batches
-from core.backend_tensorflow import tensorboard
+from core import batches, tensorboard
 from core.config import RunConfig
 from core.models.mc_dropout import head_model
 from core.models.parts import features_model
@@ -284,7 +283,7 @@ def _fit(model, source, validation, config: RunConfig, epochs: int, rate: float,
     title = {"head": "Head", "whole": "Whole network", "fine-tuning": "Fine-tuning"}[stage]
     monitor = "val_loss" if validation is not None else "loss"
     told = _Epochs(stage, title, epochs, watch, monitor, save_best=stage != "head")
-    callbacks = [told, *tensorboard(watch.folder / "tensorboard" / stage)]
+    callbacks = [told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
     options = {"epochs": epochs, "validation_data": validation, "callbacks": callbacks, "verbose": 0}
     if isinstance(source, tuple):
         x, y, weights = source

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from core import bundle, classify, runs
+from core import classify, registry, runs
 from core.errors import CohortError, CoreError
 from core.slice_table import Cohort, replaced
 
@@ -73,19 +73,25 @@ class Answers:
         return pd.read_parquet(path)
 
 
-def answers_of(cohort: Cohort, model: str = runs.SHIPPED) -> Answers:
+def answers_of(cohort: Cohort, model: str | None = None) -> Answers:
     """Find where a model's answers about a cohort stand; there need not be any yet.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    model : str, optional
+        ``shipped``, or a run's id; the promoted one without, see `core.registry`.
 
     Raises
     ------
     CoreError
         When there is no such model.
     """
-    sha256 = bundle.read_card(classify.bundle_of(model))["sha256"]
-    return Answers(cohort.folder / "answers" / sha256, model, sha256, cohort.created)
+    found = registry.find(model)
+    return Answers(cohort.folder / "answers" / found.sha256, found.id, found.sha256, cohort.created)
 
 
-def start(cohort: Cohort, model: str = runs.SHIPPED) -> Answers:
+def start(cohort: Cohort, model: str | None = None) -> Answers:
     """Ask a model about every slice of a cohort in a thread of this process.
 
     Parsing and prediction happen in child processes, so the thread only waits. `Answers.status` tells how far it is.
@@ -94,8 +100,8 @@ def start(cohort: Cohort, model: str = runs.SHIPPED) -> Answers:
     ----------
     cohort : Cohort
         With the labels of its headers (`core.cohort.read_unlogged`): verdicts compare the model with these.
-    model : str
-        ``shipped``, or a run's id.
+    model : str, optional
+        As for `answers_of`.
 
     Raises
     ------
@@ -104,8 +110,8 @@ def start(cohort: Cohort, model: str = runs.SHIPPED) -> Answers:
     """
     answers = answers_of(cohort, model)
     if answers.status["state"] == "running":
-        raise CohortError(f"Model {model!r} is being asked about cohort {cohort.name!r} already.")
-    facts = {"model": model, "sha256": answers.sha256, "created": cohort.created, "started": time.time()}
+        raise CohortError(f"Model {answers.model!r} is being asked about cohort {cohort.name!r} already.")
+    facts = {"model": answers.model, "sha256": answers.sha256, "created": cohort.created, "started": time.time()}
     # With when the process began: a later one of the same number must not be taken for it.
     facts |= {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
     _write(answers, state="running", message="Starting", done=0, total=len(cohort.table), **facts)

@@ -237,15 +237,25 @@ def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> R
     -------
     Run
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")[:40] or "run"
     given = run_id is not None
-    run_id = run_id or f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    run_id = run_id or f"{slug(config.name)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     run = Run(run_id, get_settings().runs_dir / run_id)
     run.folder.mkdir(parents=True, exist_ok=given)
     with replaced(run.folder / "config.json") as fresh:
         Path(fresh).write_text(config.to_json(), encoding="utf-8")
     run.update(**{"state": "queued", "created": now(), **status})
     return run
+
+
+def slug(name: str) -> str:
+    """Make of what a run is called the beginning of its id.
+
+    Examples
+    --------
+    >>> slug("T1 or T2?"), slug("…")
+    ('t1-or-t2', 'run')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
 
 
 def read_run(run_id: str) -> Run:

@@ -4,7 +4,7 @@ A study's folder is the truth (so a reloaded tab or another session finds it aga
 
     workspace/studies/<id>/
         files/           what was dropped; archives unpacked beside their own name
-        study.json       state, progress, model, when; replaced atomically
+        study.json       state, progress, which model answers, when; replaced atomically
         slices.parquet   one row a slice   ┐
         series.parquet   one row a series  ├ from core.classify
         rejected.parquet path, reason      ┘
@@ -18,14 +18,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
-from core import classify, cohort, images
+from core import classify, cohort, images, registry
 from core.errors import CoreError, InputError, UnreadableFile
 from core.pseudonyms import shown_paths
 from core.sandbox import get_sandbox
@@ -39,6 +39,36 @@ FACTS = (
     "shown_path", "SeriesDescription", "image_number", "orientation", "pixel_spacing_row_mm", "pixel_spacing_column_mm",
     "plane_rule", "tilt_deg", "sequence_rule", "sequence_evidence", "conflict",
 )  # fmt: skip
+
+
+#: What is asked about every series.
+HEADS = ("plane", "sequence")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What header and image say of one series about plane or sequence.
+
+    Attributes
+    ----------
+    head : str
+        One of `HEADS`.
+    header, image : str or None
+        Their words; ``image`` is None where the model has no such head.
+    why : str
+        Rule and evidence of the header's word.
+    p : float
+        Probability of the image's word, NaN without one.
+    verdict : str
+        One of `core.vocabulary.VERDICTS`; empty where neither says anything.
+    """
+
+    head: str
+    header: str | None
+    image: str | None
+    why: str
+    p: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +91,8 @@ class Study:
 
     @property
     def status(self) -> dict:
-        """``state`` (saved, running, done, failed, interrupted), ``message``, and how far the present phase is."""
+        """``state`` (saved, running, done, failed, interrupted), ``message``, how far the present phase is, and which
+        model answers (`core.registry.Model.facts`)."""
         status = json.loads((self.folder / "study.json").read_text("utf-8"))
         if status["state"] == "running" and status["pid"] != os.getpid() and not _alive(status["pid"]):
             status.update(state="interrupted", message="The server ended while this study was being read.")
@@ -175,13 +206,74 @@ def remove(study: Study) -> None:
     shutil.rmtree(study.folder)
 
 
-def start(study: Study, model: str = "shipped") -> None:
-    """Classify a study in a thread of this process; `Study.status` tells how far it is.
+def start(study: Study, model: str | None = None) -> None:
+    """Classify a study in a thread of this process; `Study.status` tells how far it is, and which model answers.
 
     Parsing and prediction happen in child processes, so the thread only waits.
+
+    Parameters
+    ----------
+    study : Study
+    model : str, optional
+        ``shipped``, or a run's id; the promoted one without, see `core.registry`.
+
+    Raises
+    ------
+    CoreError
+        When there is no such model.
     """
-    _write_status(study, state="running", model=model, done=0, total=0, phase_started=time.time(), message="Starting")
-    threading.Thread(target=_run, args=(study, model), name=f"study-{study.id}", daemon=True).start()
+    facts = registry.find(model).facts
+    _write_status(study, state="running", **facts, done=0, total=0, phase_started=time.time(), message="Starting")
+    threading.Thread(target=_run, args=(study, facts["model"]), name=f"study-{study.id}", daemon=True).start()
+
+
+def newer_model(study: Study) -> registry.Model | None:
+    """Return the current model where another one labelled the study, so that it can be labelled again; else None."""
+    current = registry.current()
+    return None if study.status.get("sha256") == current.sha256 else current
+
+
+def answers(row: Any, heads: Sequence[str] = HEADS) -> list[Answer]:
+    """Tell what header and image say of one series.
+
+    Parameters
+    ----------
+    row : named tuple
+        Of a study's series table.
+    heads : sequence of str
+        What the model can tell: ``heads`` of the study's status.
+
+    Returns
+    -------
+    list of Answer
+        One for each of `HEADS`.
+    """
+    found = []
+    for head in HEADS:
+        header, image = (
+            None if pd.isna(word) else word for word in (getattr(row, f"header_{head}"), getattr(row, head))
+        )
+        verdict = getattr(row, f"{head}_verdict")
+        said = verdict if head in heads or header else ""
+        found.append(Answer(head, header, image, getattr(row, f"{head}_why"), getattr(row, f"{head}_p"), said))
+    return found
+
+
+def counts(series: pd.DataFrame, heads: Sequence[str] = HEADS) -> dict[str, int]:
+    """Count the series on which header and image agree in all that the model can tell, and the others.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"plane_verdict": ["agree", "unsure"], "sequence_verdict": ["header_only", "disagree"]})
+    >>> counts(table, ["plane"])
+    {'agree': 1, 'disagree': 0, 'unsure': 1}
+    """
+    verdicts = series[[f"{head}_verdict" for head in heads]]
+    return {
+        "agree": int((verdicts == "agree").all(axis=1).sum()),
+        "disagree": int((verdicts == "disagree").any(axis=1).sum()),
+        "unsure": int((verdicts == "unsure").any(axis=1).sum()),
+    }
 
 
 def _run(study: Study, model: str) -> None:

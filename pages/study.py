@@ -24,8 +24,10 @@ def welcome() -> None:
     uploader("study")
 
 
-def card(study: studies.Study, number: int, row, first) -> None:
+def card(study: studies.Study, number: int, row, first, status: dict) -> None:
     """Draw one series: its middle slice, both answers, how sure, and the verdicts."""
+    heads = status.get("heads", studies.HEADS)
+    answers = studies.answers(row, heads)
     with st.container(border=True):
         picture, words = st.columns([1, 2.1], gap="medium")
         path = study.picture(number)
@@ -35,43 +37,59 @@ def card(study: studies.Study, number: int, row, first) -> None:
             st.html(
                 f'<div title="{widgets.escape(row.title)}"><b>{widgets.escape(row.title)}</b> '
                 f'<span style="opacity:.65">· {row.n} {"slice" if row.n == 1 else "slices"}</span></div>'
-                '<table class="labels"><tr><th></th><th>header</th><th>image</th><th></th></tr>'
-                + label_row("Plane", row.header_plane, row.plane_why, row.plane, row.plane_verdict)
-                + label_row("Sequence", row.header_sequence, row.sequence_why, row.sequence, row.sequence_verdict)
+                '<table class="labels"><tr><th></th><th>header</th><th>image</th><th style="width:31%"></th></tr>'
+                + "".join(map(label_row, answers))
                 + "</table>"
-                + widgets.bar(row.plane, row.plane_p, "probability of the plane, mean over the series")
-                + widgets.bar(row.sequence, row.sequence_p, "probability of the sequence, mean over the series")
-                + f'<span class="small">Entropy of the middle slice {first.entropy:.2f} nats</span>'
+                + "".join(
+                    widgets.bar(one.image, one.p, f"probability of the {one.head}, mean over the series")
+                    for one in answers
+                    if one.image
+                )
+                + f'<span class="small">Entropy of the middle slice\'s {heads[-1]} {first.entropy:.2f} nats</span>'
             )
             state.go_button(
                 "Explain this slice", "pages/explain.py", key=f"explain-{number}", icon=":material/lightbulb:",
+                sidebar={state.RUN: status["model"]} if status["model"] in cached.finished() else None,
                 **{state.STUDY: study.id, state.ITEM: first.Index},
             )  # fmt: skip
 
 
-def label_row(name: str, header: str | None, why: str, image: str, verdict: str) -> str:
+def label_row(one: studies.Answer) -> str:
     """Return HTML of one row: header's word with its rule on hover, image's word, verdict."""
-    word = widgets.show(header)
+    header, image = (widgets.escape(widgets.show(word)) for word in (one.header, one.image))
     return (
-        f'<tr><td>{name}</td><td><span class="hint" title="{widgets.escape(why)}">{widgets.escape(word)}</span></td>'
-        f"<td>{widgets.escape(widgets.show(image))}</td><td>{widgets.verdict_chip(verdict)}</td></tr>"
+        f'<tr><td>{one.head.capitalize()}</td><td><span class="hint" title="{widgets.escape(one.why)}">{header}</span>'
+        f"</td><td>{image}</td><td>{widgets.verdict_chip(one.verdict) if one.verdict else ''}</td></tr>"
     )
+
+
+def answered_by(study: studies.Study, status: dict) -> None:
+    """Say which model answered, and offer the current one where that is another."""
+    newer = studies.newer_model(study)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(widgets.model_line(status), width="content")
+        if newer and st.button(f"Label it again with {newer.name}", icon=":material/refresh:", type="tertiary"):
+            open_study(study)
+    if newer and newer.note:
+        st.warning(newer.note)
 
 
 def results(study: studies.Study) -> None:
     """Draw a finished study."""
     slices, series, rejected = cached.study_tables(study)
-    verdicts = series[["plane_verdict", "sequence_verdict"]]
+    status = study.status
+    counts = studies.counts(series, status.get("heads", studies.HEADS))
     widgets.metrics(
         {
             "Series": len(series),
             "Slices": f"{len(slices):,}",
-            "Header and image agree": int((verdicts == "agree").all(axis=1).sum()),
-            "Disagree": int((verdicts == "disagree").any(axis=1).sum()),
-            "Unsure": int((verdicts == "unsure").any(axis=1).sum()),
+            "Header and image agree": counts["agree"],
+            "Disagree": counts["disagree"],
+            "Unsure": counts["unsure"],
             "Not read": len(rejected),
         }
     )
+    answered_by(study, status)
     with st.container(horizontal=True):
         for name in ("series", "slices"):
             csv = cached.study_csv(study.id, name)
@@ -93,7 +111,7 @@ def results(study: studies.Study) -> None:
     columns = st.columns(2, gap="medium")
     for place, row in enumerate(series.iloc[shown].itertuples()):
         with columns[place % 2]:
-            card(study, row.Index, row, next(slices.loc[[row.middle]].itertuples()))
+            card(study, row.Index, row, next(slices.loc[[row.middle]].itertuples()), status)
 
 
 study_id = state.get(state.STUDY)

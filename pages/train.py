@@ -4,8 +4,18 @@ import streamlit as st
 
 from core import jobs
 from core.errors import CoreError
-from pages.shared import cached, state, train_compare, train_form, train_look, train_queue, train_runs, widgets
-from pages.shared.run_actions import NEW, QUEUE, RUNS
+from pages.shared import (
+    cached,
+    state,
+    train_compare,
+    train_form,
+    train_look,
+    train_model,
+    train_queue,
+    train_runs,
+    train_views,
+    widgets,
+)
 
 widgets.header("Train", "Choose what to learn from a cohort, see the split by patient, start, and watch it learn.")
 
@@ -31,16 +41,23 @@ def launch(name: str | None) -> None:
 
 
 VIEWS = {
-    NEW: lambda: launch(st.session_state[state.COHORT]),
-    QUEUE: train_queue.draw,
-    RUNS: train_runs.draw,
-    train_compare.VIEW: train_compare.draw,
+    train_views.NEW: lambda: launch(st.session_state[state.COHORT]),
+    train_views.QUEUE: train_queue.draw,
+    train_views.RUNS: train_runs.draw,
+    train_views.COMPARE: train_compare.draw,
+    train_views.MODEL: train_model.draw,
 }
 
 if st.session_state.pop("started", None):
-    state.choose(view=QUEUE)
+    state.choose(view=train_views.QUEUE)
 view = st.segmented_control(
-    "View", list(VIEWS), default=NEW, key=state.VIEW, bind="query-params", label_visibility="collapsed", required=True
+    "View",
+    list(VIEWS),
+    default=train_views.NEW,
+    key=state.VIEW,
+    bind="query-params",
+    label_visibility="collapsed",
+    required=True,
 )
 try:
     VIEWS[view]()

@@ -89,3 +89,39 @@ def make_slice(tmp_path):
         return path
 
     return make
+
+
+#: Classes of `finished` runs, by label.
+CLASSES = {
+    "plane": ["axial", "coronal", "sagittal"],
+    "sequence": ["T1", "T2"],
+    "plane-sequence": ["axial-T1", "axial-T2", "coronal-T1"],
+}
+
+
+def finished_run(run_id: str = "a-run", kind: str = "transfer", label: str = "plane", seed: int = 0):
+    """Make a run that is done, with a random network for slices of 32 × 32; a Siamese one has a jury."""
+    import keras
+
+    from core import bundle, runs
+    from core.config import RunConfig
+    from core.explanations.jury import Jury
+    from core.models import BUILDERS
+
+    config = RunConfig(run_id, kind, "made", label=label, weights="none", image_size=32)
+    run = runs.create_run(config, run_id, state="done")
+    keras.utils.set_random_seed(seed)
+    classes = {head: CLASSES[head] for head in config.heads}
+    bundle.save(BUILDERS[kind](config, classes), {"name": run_id, "kind": kind, "classes": classes}, run.bundle)
+    if kind == "siamese":
+        names = tuple(CLASSES[label])
+        n = len(names)
+        pictures = np.zeros((n, 8, 8), np.uint8)
+        Jury(names, names, ("P",) * n, ("k",) * n, np.eye(64, dtype=np.float32)[:n], pictures).save(run.bundle)
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished():
+    """Give `finished_run`."""
+    return finished_run

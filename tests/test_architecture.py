@@ -16,8 +16,10 @@ LIGHT = (
     "listing", "dicom_fast", "idc", "idc_download", "label_queue", "label_log", "label_report", "label_agreement",
     "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons",
     "device_load", "queue_plan", "run_notes", "run_commands",
-    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons", "run_table", "compare",
+    "run_table", "compare",
     "compare_report", "compare_figures", "bootstrap", "patient_scores",
+    "registry", "model_card",
+    "model_zip", "model_check", "card_check", "tensorboard", "exports",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, classify, cohort, inference
+from core import bundle, classify, cohort, inference, registry
 from core.classify import SERIES_COLUMNS, SLICE_COLUMNS, verdict
 from core.errors import RunError
 from core.vocabulary import VERDICTS
@@ -168,7 +168,7 @@ def test_marginals_of_a_joint_head_sum_to_one():
 
 def test_unknown_model():
     with pytest.raises(RunError, match="There is no run 'nonsense'"):
-        classify.bundle_of("nonsense")
+        registry.find("nonsense")
 
 
 def test_series_of_one_file_is_named_by_it(model, study):

@@ -324,7 +324,6 @@ def model(tmp_path, monkeypatch):
             "unsure_below": {}}  # fmt: skip
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "card.json").write_text(json.dumps(card))
-    monkeypatch.setattr("core.classify.bundle_of", lambda model: tmp_path / "bundle")
     monkeypatch.setattr("core.bundle.read_card", lambda folder: card)
     monkeypatch.setattr("core.classify.is_other", lambda images, embeddings, card: np.zeros(len(images), bool))
     monkeypatch.setattr(inference, "get_worker", FakeWorker)

@@ -15,7 +15,7 @@ def answers_of(made: Cohort, run_id: str | None) -> Answers | None:
     try:
         return model_answers.answers_of(made, run_id) if run_id else None
     except CoreError:
-        # A run without a usable model, Siamese ones among them, leaves the queue to the headers.
+        # A run without a usable model leaves the queue to the headers.
         return None
 
 

@@ -27,6 +27,7 @@ from core import (
     label_log,
     label_overrides,
     label_report,
+    model_card,
     runs,
     similar,
     splits,
@@ -512,6 +513,17 @@ def learning_curve(run: runs.Run) -> tuple[go.Figure | None, int]:
 def _learning_curve(path: str, stamp: tuple, size: int, _run: runs.Run) -> tuple[go.Figure | None, int]:
     metrics = _run.metrics()
     return (figures.learning_curve(metrics) if len(metrics) else None), len(metrics)
+
+
+def card_sections(model_id: str) -> list[model_card.Section]:
+    """Parts of a model's card."""
+    found, config = model_card.of(model_id)
+    return _card_sections(model_id, _stamp(found.bundle / "card.json"), found, config)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _card_sections(model_id: str, stamp: tuple, _model, _config) -> list[model_card.Section]:
+    return model_card.sections(_model, _config)
 
 
 def predictions(run: runs.Run) -> pd.DataFrame:

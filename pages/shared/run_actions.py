@@ -4,7 +4,7 @@ import streamlit as st
 
 from core import jobs, run_notes, runs
 from core.errors import CoreError
-from pages.shared import state, tasks, train_form, widgets
+from pages.shared import state, tasks, train_form, train_views, widgets
 
 TONES = {
     "done": "good",
@@ -14,8 +14,6 @@ TONES = {
     "running": "info",
     "queued": "plain",
 }
-#: Names of the Train page's views, as the address has them.
-NEW, QUEUE, RUNS = "New run", "Queue", "Runs"
 
 
 def title(run: runs.Run, status: dict) -> str:
@@ -82,7 +80,7 @@ def _duplicate(run: runs.Run) -> None:
 
     def open_form() -> None:
         prefill(run.config)
-        state.choose(**{state.VIEW: NEW})
+        state.choose(**{state.VIEW: train_views.NEW})
 
     st.button(
         "Duplicate", key=f"duplicate-{run.id}", icon=":material/content_copy:", on_click=open_form,

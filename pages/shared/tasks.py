@@ -75,13 +75,13 @@ def get(key: tuple) -> Task | None:
 
 
 @st.fragment(run_every=0.5)
-def follow(key: tuple, what: str) -> None:
+def follow(key: tuple, what: str, unit: str = "slices") -> None:
     """Show a task's progress and a button that ends it; redraw the page when it ends."""
     task = _tasks[key]
     if task.finished:
         st.rerun()
     share = min(1.0, task.done / task.total) if task.total else 0.0
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(share, text=f"{what}: {task.done:,} of {task.total:,} slices")
+    bar.progress(share, text=f"{what}: {task.done:,} of {task.total:,} {unit}")
     if button.button("Cancel", key=f"cancel-{key[0]}", icon=":material/close:"):
         task.cancelled = True

@@ -10,8 +10,6 @@ from core.errors import CoreError
 from pages.shared import cached, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 
-VIEW = "Compare"
-
 _CHOSEN = "compared"
 _PER_PAGE = 12
 _RIGHT, _WRONG = "Now right", "Now wrong"

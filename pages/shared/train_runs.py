@@ -8,7 +8,7 @@ import streamlit as st
 from core import run_table, runs
 from core.compare import MOST_RUNS
 from core.compare_report import percent
-from pages.shared import cached, state, train_compare, widgets
+from pages.shared import cached, state, train_views, widgets
 from pages.shared.run_actions import draw_trash
 from pages.shared.train_queue import draw_run
 
@@ -110,7 +110,7 @@ def _actions(table: pd.DataFrame, kept: pd.DataFrame, picked: list[str]) -> None
         if len(picked) > 1:
             st.button(
                 f"Compare {len(picked)} runs", type="primary", icon=":material/compare_arrows:",
-                on_click=state.choose, kwargs={state.VIEW: train_compare.VIEW}, disabled=len(picked) > MOST_RUNS,
+                on_click=state.choose, kwargs={state.VIEW: train_views.COMPARE}, disabled=len(picked) > MOST_RUNS,
                 help=f"At most {MOST_RUNS} at a time." if len(picked) > MOST_RUNS else None,
             )  # fmt: skip
         st.download_button(

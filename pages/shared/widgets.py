@@ -12,7 +12,7 @@ from pages.shared import state
 VERDICTS = {
     "agree": ("good", "Header and image say the same."),
     "disagree": ("bad", "Header and image say different things: have a look."),
-    "header_only": ("plain", "Only the header gives an answer; the image model does not know this class."),
+    "header_only": ("plain", "Only the header gives an answer; the image model was not taught this."),
     "image_only": ("info", "The header does not tell; this is the image model's answer."),
     "unsure": ("warn", "The image model is below its calibrated threshold."),
     "not_a_brain": ("odd", "The picture does not look like a slice of a head."),
@@ -52,6 +52,28 @@ def verdict_chip(verdict: str) -> str:
     """Return HTML of a verdict's chip, with its meaning on hover."""
     tone, meaning = VERDICTS[verdict]
     return chip(verdict.replace("_", " "), tone, meaning)
+
+
+def model_line(facts: dict[str, object]) -> str:
+    """Return HTML that says which model answered: its name, since when it is the model, its hash in short.
+
+    Parameters
+    ----------
+    facts : dict
+        As `core.registry.Model.facts`; an older study's may hold less.
+
+    Examples
+    --------
+    >>> model_line({"model_name": "T1 or T2", "sha256": "0123456789abcdef", "promoted": "2026-01-02T10:00:00+00:00"})
+    '<span class="small">Labelled by <b>T1 or T2</b> · promoted 2026-01-02 10:00 UTC · 0123456789</span>'
+    """
+    name = facts.get("model_name") or facts.get("model") or "a model"
+    parts = [f"Labelled by <b>{escape(str(name))}</b>"]
+    if facts.get("promoted"):
+        parts.append(f"promoted {escape(str(facts['promoted'])[:16].replace('T', ' '))} UTC")
+    if facts.get("sha256"):
+        parts.append(escape(str(facts["sha256"])[:10]))
+    return f'<span class="small">{" · ".join(parts)}</span>'
 
 
 def bar(label: str, value: float, hover: str = "") -> str:
