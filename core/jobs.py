@@ -18,9 +18,10 @@ from pathlib import Path
 
 import psutil
 
-from core import runs
+from core import preflight, runs
 from core.config import RunConfig
 from core.errors import RunError
+from core.leaks import LeakReport
 from core.runs import Run
 from core.settings import PROJECT_DIR, get_settings
 
@@ -29,14 +30,22 @@ GRACE_S = 5.0
 TRAINING_COMMAND = (sys.executable, "-m", "core.training")
 
 
-def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND) -> Run:
+def submit(
+    config: RunConfig,
+    command: tuple[str, ...] = TRAINING_COMMAND,
+    found: LeakReport | None = None,
+    dismissed: str = "",
+) -> Run:
     """Queue a run, and make sure that somebody takes it.
 
     Parameters
     ----------
     config : RunConfig
     command : tuple of str
-        What trains; the run folder is appended.
+        What trains; the run folder is appended. Another one than ours is not looked at beforehand: what it needs
+        only it knows.
+    found, dismissed
+        What leaks, and why that does not matter; see `core.preflight.require`.
 
     Returns
     -------
@@ -45,11 +54,14 @@ def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND) -> Ru
 
     Raises
     ------
-    ConfigError
-        When the configuration cannot work.
+    ConfigError, CohortError, WeightsUnavailable
+        When the launch cannot work, or the split leaks and nobody has dismissed that.
     """
     config.validate()
+    seen = preflight.require(config, found, dismissed) if command == TRAINING_COMMAND else None
     run = runs.create_run(config, message="Waiting for its turn", command=list(command))
+    if seen:
+        preflight.write(run.folder, seen)
     ensure_dispatcher()
     return run
 

@@ -30,15 +30,15 @@ class Pace:
         if now - started < 1 or done <= already or done >= total:
             return counted
         rate = (done - already) / (now - started)
-        return f"{counted}, {rate:,.{0 if rate >= 10 else 1}f} a second, about {_spelled((total - done) / rate)} left"
+        return f"{counted}, {rate:,.{0 if rate >= 10 else 1}f} a second, about {spelled((total - done) / rate)} left"
 
 
-def _spelled(seconds: float) -> str:
+def spelled(seconds: float) -> str:
     """Give a length of time as people say it.
 
     Examples
     --------
-    >>> [_spelled(seconds) for seconds in (0.2, 75, 130, 8000)]
+    >>> [spelled(seconds) for seconds in (0.2, 75, 130, 8000)]
     ['1 s', '75 s', '2 min', '2 h 13 min']
     """
     if seconds < 100:

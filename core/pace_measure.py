@@ -31,6 +31,8 @@ _REPEAT_S = 1.0
 _CHUNK = 64
 #: Seconds of a run that no measurement of single images sees: tables, files, the figures of the evaluation.
 _AROUND_S = 4.0
+#: MiB of a run that neither network nor pictures account for, by comparison with real runs.
+_AROUND_MB = 150.0
 #: What a slice costs that is in the store already, milliseconds.
 _STORED_MS = 0.05
 
@@ -106,15 +108,16 @@ class Amounts:
         Slices with an answer.
     read_ms : float
         Milliseconds to read one slice and bring it to size.
-    stored : bool
-        Whether a run of the same slices and network has left inputs and features in the store.
+    inputs_stored, features_stored : bool
+        Whether another run has left the slices at this size, and their features, in the store.
     """
 
     train: int
     validation: int
     test: int
     read_ms: float
-    stored: bool = False
+    inputs_stored: bool = False
+    features_stored: bool = False
 
 
 def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimate:
@@ -138,12 +141,12 @@ def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimat
     >>> config = RunConfig("x", "transfer", "c", epochs=10, augment_views=1, batch_size=50)
     >>> taken = estimate(config, one, Amounts(train=1000, validation=200, test=200, read_ms=5))
     >>> {stage: round(seconds, 1) for stage, seconds in taken.seconds.items()}
-    {'start': 10.0, 'reading': 7.0, 'features': 2.7, 'head': 3.4, 'evaluation': 3.4}
+    {'start': 10.0, 'reading': 7.0, 'features': 2.7, 'head': 1.8, 'evaluation': 3.4}
     """
     n = amounts.train + amounts.validation + amounts.test
     seconds = {
         "start": measured.start_s + _AROUND_S,
-        "reading": n * (_STORED_MS if amounts.stored else amounts.read_ms) / 1000,
+        "reading": n * (_STORED_MS if amounts.inputs_stored else amounts.read_ms) / 1000,
     }
     if config.weights == "none":
         seconds["whole"] = _whole(config, measured, amounts, config.epochs)
@@ -152,7 +155,7 @@ def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimat
         computed = amounts.train * views + amounts.validation
         changed = amounts.train * config.augment_views
         forward = computed * measured.forward_ms + changed * measured.augment_ms
-        seconds["features"] = (computed * _STORED_MS if amounts.stored else forward) / 1000
+        seconds["features"] = (computed * _STORED_MS if amounts.features_stored else forward) / 1000
         seconds["head"] = measured.trace_s / 2 + config.epochs * _head_epoch_s(config, measured, amounts, views)
     if config.fine_tune_epochs:
         seconds["fine-tuning"] = _whole(config, measured, amounts, config.fine_tune_epochs)
@@ -185,10 +188,15 @@ def _memory(config: RunConfig, measured: Measured, n: int) -> float:
     if config.weights == "none" or config.fine_tune_epochs:
         # Beside the weights: gradients, two moments of the optimiser, and the best weights so far.
         batch = max(batch, sides * config.batch_size * measured.step_mb) + 4 * measured.weights_mb
-    return measured.base_mb + images + 2 * features + batch
+    return _AROUND_MB + measured.base_mb + images + 2 * features + batch
 
 
 # What is known, and finding it out ------------------------------------------------------------------------
+
+
+def name_of(config: RunConfig) -> str:
+    """Name what has to be measured for a configuration: equal names, one measurement."""
+    return _place(config).stem
 
 
 def known(config: RunConfig) -> Measured | None:

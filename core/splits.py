@@ -131,7 +131,7 @@ def _saved(cohort: Cohort) -> pd.Series:
     saved = default_split.read_default_split(cohort)
     if not saved:
         raise CohortError(
-            f"Nobody has saved a split with the cohort {cohort.name}. Save one under Browse, Splits, or split by patient."
+            f"No split is saved with the cohort {cohort.name}. Save one under Browse, Splits, or split by patient."
         )
     return default_split.apply_default_split(cohort.table, saved)["split"]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, novelty, runs, splits
+from core import batches, cohort, novelty, preflight, runs, splits
 from core.config import RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
@@ -108,6 +108,7 @@ def train(
         images, batches.targets(table, classes), table["PatientID"].to_numpy(str), table["split"].to_numpy(str), classes
     )
     card = _card(config, classes, data, split_hash)
+    card["limits"] += preflight.limits(run_dir)
 
     def progress(stage: str, share: float, message: str) -> None:
         if stage == "features":
