@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def submit(
     command: tuple[str, ...] = TRAINING_COMMAND,
     found: LeakReport | None = None,
     dismissed: str = "",
+    report: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Queue a run, and make sure that somebody takes it.
 
@@ -44,8 +45,8 @@ def submit(
     command : tuple of str
         What trains; the run folder is appended. Another one than ours is not looked at beforehand: what it needs
         only it knows.
-    found, dismissed
-        What leaks, and why that does not matter; see `core.preflight.require`.
+    found, dismissed, report
+        What leaks, why that does not matter, and who is told while it is looked for; see `core.preflight.require`.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def submit(
         When the launch cannot work, or the split leaks and nobody has dismissed that.
     """
     config.validate()
-    seen = preflight.require(config, found, dismissed) if command == TRAINING_COMMAND else None
+    seen = preflight.require(config, found, dismissed, report) if command == TRAINING_COMMAND else None
     run = runs.create_run(config, message="Waiting for its turn", command=list(command))
     if seen:
         preflight.write(run.folder, seen)

@@ -76,6 +76,11 @@ class Measured:
     base_mb: float
     load: float
 
+    @property
+    def busy(self) -> bool:
+        """Whether the machine had other work, so that all took longer than it should; the child itself is some."""
+        return self.load > 1.5
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -205,6 +210,11 @@ def known(config: RunConfig) -> Measured | None:
         return Measured(**json.loads(_place(config).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def worth_repeating(measured: Measured) -> bool:
+    """Tell whether a measurement was made on a busy machine that has become calm."""
+    return measured.busy and psutil.getloadavg()[0] / (os.cpu_count() or 1) < 0.5
 
 
 def measure(config: RunConfig) -> Measured:

@@ -10,7 +10,7 @@ import os
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from core import batches, cohort, pace_measure, runs, splits
+from core import batches, cohort, leaks, pace_measure, runs, splits
 from core.config import WEIGHTS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.leaks import LeakReport
@@ -88,17 +88,27 @@ class Preflight:
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def work(self, config: RunConfig, read_ms: float, others: Iterable[RunConfig] = ()) -> pace_measure.Amounts:
-        """How much there is to do, for `core.pace_measure.estimate`; `others` are runs that left what can be used."""
-        inputs = [one for one in others if (one.cohort, one.image_size) == (config.cohort, config.image_size)]
+    def work(
+        self, config: RunConfig, read_ms: float, others: Iterable[tuple[str, RunConfig]] = ()
+    ) -> pace_measure.Amounts:
+        """How much there is to do, for `core.pace_measure.estimate`; `others` are runs that left what can be used.
+
+        Parameters
+        ----------
+        config : RunConfig
+        read_ms : float
+        others : iterable of (str, RunConfig)
+            Ids and configurations of runs that end before this one.
+        """
+        inputs = [one for one in others if (one[1].cohort, one[1].image_size) == (config.cohort, config.image_size)]
         network = (config.backbone, config.weights, config.augmentation)
-        features = [
-            one
-            for one in inputs
-            if (one.backbone, one.weights, one.augmentation) == network and one.augment_views >= config.augment_views
-        ]
+        features = any(
+            (one.backbone, one.weights, one.augmentation) == network and one.augment_views >= config.augment_views
+            for run_id, one in inputs
+            if run_id != runs.SHIPPED  # which was judged here and learnt elsewhere
+        )
         slices = (self.amounts[part][0] for part in splits.SPLITS)
-        return pace_measure.Amounts(*slices, read_ms, bool(inputs), bool(features))
+        return pace_measure.Amounts(*slices, read_ms, bool(inputs), features)
 
 
 def look(made: Cohort, config: RunConfig) -> Preflight:
@@ -347,16 +357,24 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def require(config: RunConfig, found: LeakReport | None = None, dismissed: str = "") -> dict:
+def require(
+    config: RunConfig,
+    found: LeakReport | None = None,
+    dismissed: str = "",
+    report: Callable[[int, int], None] | None = None,
+) -> dict:
     """Refuse a launch that cannot work; page, command line and queue all come through here.
 
     Parameters
     ----------
     config : RunConfig
     found : LeakReport, optional
-        What `core.leaks.check` found in this run's split; without it pictures count as not compared.
+        What `core.leaks.check` found in this run's split.
     dismissed : str
         Why a leak does not matter, in a person's words.
+    report : callable, optional
+        Called with (slices read, slices in all) while pictures are compared here, where `found` is not given. With
+        neither they are not compared, and the answer says so.
 
     Returns
     -------
@@ -373,13 +391,16 @@ def require(config: RunConfig, found: LeakReport | None = None, dismissed: str =
         When the weights cannot be had.
     """
     config.validate()
-    seen = look(cohort.read(config.cohort), config)
+    made = cohort.read(config.cohort)
+    seen = look(made, config)
     measured = pace_measure.known(config)
     estimate = pace_measure.estimate(config, measured, seen.work(config, READ_MS)) if measured else None
     refusals = [*seen.refusals, *filter(None, [estimate and cost_refusal(estimate)])]
     if refusals:
         raise ConfigError(" ".join(refusals))
     check_weights(config)
+    if found is None and report is not None:
+        found = leaks.check(made, seen.split, report)
     leaking = alarms(seen, found)
     if leaking and not dismissed.strip():
         raise ConfigError(f"This split leaks: {' '.join(leaking)} Split by patient, or dismiss the alarm and say why.")

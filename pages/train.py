@@ -23,7 +23,7 @@ def launch(name: str | None) -> None:
     with right:
         allowed = train_look.draw(made, config)
     icon = ":material/play_arrow:"
-    if below.button("Start training", type="primary", icon=icon, width="stretch", disabled=not allowed):
+    if below.button("Start training", type="primary", icon=icon, width="stretch", disabled=not allowed) and allowed:
         run = train_look.start(made, config)
         st.session_state["started"] = run.id
         state.put(**{state.FOLLOWED: run.id})

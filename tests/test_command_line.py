@@ -140,7 +140,7 @@ def test_interrupted_classify_leaves_no_table(folder, model, tmp_path, monkeypat
 
 def test_train_reads_a_configuration_and_options_override_it(workspace, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "submit", lambda config: asked.append(config) or runs.create_run(config, "asked"))
+    monkeypatch.setattr(jobs, "submit", lambda config, **_: asked.append(config) or runs.create_run(config, "asked"))
     path = tmp_path / "config.json"
     path.write_text(RunConfig("a name", "bayesian", "mine", label="plane").to_json())
     assert main(["train", str(path), "--epochs", "3", "--no-wait"]) == 0

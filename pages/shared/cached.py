@@ -323,9 +323,13 @@ def _split(
 def preflight_look(made: cohort.Cohort, config: RunConfig) -> tuple[preflight.Preflight, pd.DataFrame]:
     """The quick half of the look before a start, and classes × parts in words."""
     config.validate()
-    weights = _stamp(Path(config.weights)) if config.weights not in WEIGHTS else ()
-    there = (made.root.exists(), *weights, *(getattr(config, name) for name in preflight.FIELDS))
+    there = (made.root.exists(), *weights_stamp(config), *(getattr(config, name) for name in preflight.FIELDS))
     return _preflight_look(made, config, _cohort_key(made.name), there)
+
+
+def weights_stamp(config: RunConfig) -> tuple[int, ...]:
+    """When a local weights file was written; nothing for weights that come with us or from the network."""
+    return () if config.weights in WEIGHTS else _stamp(Path(config.weights))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

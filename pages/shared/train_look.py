@@ -37,73 +37,69 @@ def draw(made: cohort.Cohort, config: RunConfig) -> bool:
     except CoreError as error:
         st.error(str(error), icon=":material/block:")
         return False
-    long = _long(made, config, seen) if not seen.refusals else {}
-    found = [*seen.refusals, *(task.error for name, task in long.items() if name == "weights" and task.error)]
-    measured = pace_measure.known(config)
-    estimate = _estimate(made, config, seen, measured, long) if measured else None
-    found += filter(None, [estimate and preflight.cost_refusal(estimate)])
     st.markdown("#### Before the start")
-    if pending := {name: _key(made, config, seen, name) for name, task in long.items() if task and not task.finished}:
+    measured = pace_measure.known(config)
+    keys = _keys(made, config, seen, measured)
+    long = {} if seen.refusals else _long(keys, _work(made, config, seen, measured))
+    estimate = _estimate(config, seen, measured, long) if measured else None
+    if pending := {name: keys[name] for name, task in long.items() if not task.finished}:
         _wait(pending)
-    for sentence in found:
-        st.error(sentence, icon=":material/block:")
+    refused = _refusals(seen, estimate, long.get("weights"), keys["weights"])
     if not wide.empty:
         st.dataframe(wide, height="content")
         st.caption(_dropped(seen))
     for sentence in (*seen.missing, *seen.warnings, *_twin(config)):
         st.warning(sentence, icon=":material/info:")
-    clear = False if found else _leaks(seen, long.get("leaks"))
+    clear = not refused and _leaks(made, seen, long.get("leaks"), keys["leaks"])
     _cost(config, seen, measured, estimate, long.get("pace"))
     if "samples" in long:
-        _samples(config, long["samples"], _key(made, config, seen, "samples"))
-    waiting = "weights" in long and not long["weights"].finished
-    return clear and not found and not waiting
+        _samples(config, long["samples"], keys["samples"])
+    return clear and long["weights"].finished
 
 
 def start(made: cohort.Cohort, config: RunConfig) -> runs.Run:
     """Queue the run, with what was found and why that was dismissed."""
     seen, _ = cached.preflight_look(made, config)
-    task = tasks.get(_key(made, config, seen, "leaks"))
+    task = tasks.get(_keys(made, config, seen, None)["leaks"])
     return jobs.submit(config, found=task.result if task else None, dismissed=_reason(seen))
 
 
 # What takes longer ----------------------------------------------------------------------------------------
 
 
-def _key(made: cohort.Cohort, config: RunConfig, seen: preflight.Preflight, name: str) -> tuple:
-    """Name a piece of work by what its answer depends on."""
-    here = (made.name, made.created)
+def _keys(
+    made: cohort.Cohort, config: RunConfig, seen: preflight.Preflight, measured: pace_measure.Measured | None
+) -> dict[str, tuple]:
+    """Name each longer piece of the look by what its answer depends on."""
+    here = (made.name, made.created, seen.split_hash)
     return {
-        "leaks": ("leaks", *here, seen.split_hash),
-        "weights": ("weights", config.backbone, config.weights, config.image_size),
-        "pace": ("pace", pace_measure.name_of(config)),
-        "samples": (
-            "samples", *here, seen.split_hash, config.heads, config.image_size, config.augmentation,
-            config.random_state,
-        ),
-    }[name]  # fmt: skip
-
-
-def _long(made: cohort.Cohort, config: RunConfig, seen: preflight.Preflight) -> dict[str, tasks.Task | None]:
-    """Return the longer pieces of the look by name, each begun if it was not."""
-    work: dict[str, Callable] = {
-        "samples": lambda report: view_samples.draw_samples(made, config, seen.split),
-        "leaks": lambda report: leaks.check(made, seen.split, report),
-        "weights": lambda report: preflight.check_weights(config),
-        "pace": lambda report: pace_measure.measure(config),
+        "samples": ("samples", *here, config.heads, config.image_size, config.augmentation, config.random_state),
+        "leaks": ("leaks", *here),
+        "weights": ("weights", config.backbone, config.image_size, config.weights, *cached.weights_stamp(config)),
+        "pace": ("pace", pace_measure.name_of(config), measured and measured.load),
     }
-    if pace_measure.known(config):
-        del work["pace"]
-    answer = {}
-    for name, does in work.items():
-        key = _key(made, config, seen, name)
-        task = tasks.get(key)
-        if task is None and (name != "leaks" or len(made.table) <= _COMPARED):
-            task = tasks.start(key, does)
-        answer[name] = task
-    if answer["leaks"] is None and st.button("Compare pictures of the parts", icon=":material/fact_check:"):
-        answer["leaks"] = tasks.start(_key(made, config, seen, "leaks"), work["leaks"])
-    return answer
+
+
+def _work(
+    made: cohort.Cohort, config: RunConfig, seen: preflight.Preflight, measured: pace_measure.Measured | None
+) -> dict[str, Callable]:
+    """Return what is to be done by itself, by name."""
+    work = {
+        "samples": lambda report: view_samples.draw_samples(made, config, seen.split),
+        "weights": lambda report: preflight.check_weights(config),
+    }
+    if len(made.table) <= _COMPARED:
+        work["leaks"] = lambda report: leaks.check(made, seen.split, report)
+    if measured is None or pace_measure.worth_repeating(measured):
+        work["pace"] = lambda report: pace_measure.measure(config)
+    return work
+
+
+def _long(keys: dict[str, tuple], work: dict[str, Callable]) -> dict[str, tasks.Task]:
+    """Return the tasks that there are, each begun if it was not."""
+    found = {name: tasks.get(key) for name, key in keys.items()}
+    begun = {name: tasks.start(keys[name], does) for name, does in work.items() if found[name] is None}
+    return {name: task for name, task in {**found, **begun}.items() if task is not None}
 
 
 @st.fragment(run_every=0.7)
@@ -129,17 +125,38 @@ def _dropped(seen: preflight.Preflight) -> str:
     return " ".join(said)
 
 
+def _refusals(
+    seen: preflight.Preflight, estimate: pace_measure.Estimate | None, weights: tasks.Task | None, key: tuple
+) -> bool:
+    """Say why the launch cannot work; returns whether it cannot."""
+    sentences = [*seen.refusals, *filter(None, [estimate and preflight.cost_refusal(estimate)])]
+    for sentence in sentences:
+        st.error(sentence, icon=":material/block:")
+    failed = bool(weights and weights.error)
+    if failed:
+        st.error(weights.error, icon=":material/block:")
+        if st.button("Look again", icon=":material/refresh:"):
+            tasks.forget(key)
+            st.rerun()
+    return bool(sentences) or failed
+
+
 def _twin(config: RunConfig) -> list[str]:
     same = [runs.read_run(run_id) for run_id, other in cached.run_configs() if other == config]
     return [sentence] if (sentence := preflight.twin(config, same)) else []
 
 
-def _leaks(seen: preflight.Preflight, task: tasks.Task | None) -> bool:
+def _leaks(made: cohort.Cohort, seen: preflight.Preflight, task: tasks.Task | None, key: tuple) -> bool:
     """Say what stands on both sides, and let a person dismiss it; returns whether nothing stands in the way."""
-    if task is None or not task.finished:
+    if task is not None and not task.finished:
         return False
-    if task.error or task.result is None:
-        st.error(task.error or "Pictures could not be compared.", icon=":material/block:")
+    if task is None or task.result is None:
+        if task is not None:
+            st.error(task.error or "Pictures were not compared.", icon=":material/block:")
+        st.caption(f"The pictures of {len(made.table):,} slices have to be compared before the start.")
+        if st.button("Compare the pictures of the three parts", icon=":material/fact_check:"):
+            tasks.start(key, lambda report: leaks.check(made, seen.split, report))
+            st.rerun()
         return False
     alarms = preflight.alarms(seen, task.result)
     if not alarms:
@@ -165,21 +182,23 @@ def _reason(seen: preflight.Preflight) -> str:
 
 
 def _estimate(
-    made: cohort.Cohort, config: RunConfig, seen: preflight.Preflight, measured: pace_measure.Measured, long: dict
+    config: RunConfig, seen: preflight.Preflight, measured: pace_measure.Measured, long: dict[str, tasks.Task]
 ) -> pace_measure.Estimate:
     samples = long["samples"].result if long.get("samples") else None
-    others = [other for _, other in cached.run_configs()]
-    work = seen.work(config, samples.read_ms if samples else preflight.READ_MS, others)
+    work = seen.work(config, samples.read_ms if samples else preflight.READ_MS, cached.run_configs())
     return pace_measure.estimate(config, measured, work)
 
 
-def _cost(config, seen, measured, estimate, task: tasks.Task | None) -> None:
+def _cost(
+    config: RunConfig, seen: preflight.Preflight, measured: pace_measure.Measured | None,
+    estimate: pace_measure.Estimate | None, task: tasks.Task | None,
+) -> None:  # fmt: skip
     if estimate is None:
         if task and task.finished:
             why = task.error or "the measurement ended without an answer."
             st.warning(f"How long it takes is not known: {why}", icon=":material/timer_off:")
         return
-    busy = ", while it was busy" if measured.load > 1.5 else ""
+    busy = ", while it was busy" if measured.busy else ""
     most = "at most " if config.early_stopping else "about "
     stages = [f"{_STAGES[name]} {spelled(seconds)}" for name, seconds in estimate.seconds.items() if seconds >= 1]
     st.html(
