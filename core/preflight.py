@@ -150,27 +150,28 @@ def look(made: Cohort, config: RunConfig) -> Preflight:
 
 
 def _counted(words: pd.Series, split: pd.Series, patients: pd.Series, head: str) -> pd.DataFrame:
-    table = pd.DataFrame({"label": words, "split": split, "PatientID": patients}).dropna()
-    by = table.groupby(["label", "split"])["PatientID"]
-    counts = pd.DataFrame({"slices": by.size(), "patients": by.nunique()}).reset_index()
-    order = {name: place for place, name in enumerate(batches.classes_of(words, head))}
-    counts = counts.sort_values(["label", "split"], key=lambda one: one.map({**order, **_PARTS}))
-    return counts.assign(head=head)[["head", "label", "split", "slices", "patients"]]
-
-
-_PARTS = {name: place for place, name in enumerate(splits.SPLITS)}
+    names = batches.classes_of(words, head)
+    # Numbers, because a group-by of words costs more than all the rest of the look.
+    cell = 3 * pd.Index(names).get_indexer(words) + pd.Index(splits.SPLITS).get_indexer(split)
+    known = words.isin(names).to_numpy() & split.notna().to_numpy()
+    person, people = pd.factorize(patients)
+    persons = np.unique(cell[known] * len(people) + person[known]) // max(1, len(people))
+    slices, patients = (np.bincount(one, minlength=3 * len(names)) for one in (cell[known], persons))
+    labels, parts = np.repeat(names, 3), np.tile(splits.SPLITS, len(names))
+    values = {"head": head, "label": labels, "split": parts, "slices": slices, "patients": patients}
+    counts = pd.DataFrame(values).astype({"label": "str", "split": "str"})
+    return counts[counts["slices"] > 0].reset_index(drop=True)
 
 
 def _missing(counts: pd.DataFrame, amounts: dict) -> list[str]:
+    shown = counts[["head", "label", "split"]].to_numpy().tolist()
+    consequence = {"train": "are not learnt", "validation": "are not tuned", "test": "cannot be judged"}
     said = []
-    for head, rows in counts.groupby("head", sort=False):
-        names = rows["label"].unique().tolist()
-        for part in splits.SPLITS:
-            lacking = [name for name in names if name not in set(rows.loc[rows["split"] == part, "label"])]
+    for head in dict.fromkeys(row[0] for row in shown):
+        names = dict.fromkeys(label for of, label, _ in shown if of == head)
+        for part, what in consequence.items():
+            lacking = [name for name in names if [head, name, part] not in shown]
             if lacking and amounts[part][0]:
-                what = (
-                    "are not learnt" if part == "train" else "cannot be judged" if part == "test" else "are not tuned"
-                )
                 said.append(f"No {part} slice shows {', '.join(lacking)} ({head}): these classes {what}.")
     return said
 
