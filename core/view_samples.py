@@ -41,7 +41,7 @@ def draw_samples(made: Cohort, config: RunConfig, split: pd.Series, n: int = 8) 
     ----------
     made : Cohort
     config : RunConfig
-        Takes heads, image size, augmentation and seed from it.
+        Takes heads, image size and seed from it.
     split : Series of str
         Indexed like the cohort's table.
     n : int
@@ -63,9 +63,7 @@ def draw_samples(made: Cohort, config: RunConfig, split: pd.Series, n: int = 8) 
     rows, words = _some(table, words, rng, n)
     read_ms = pace_measure.read_ms(made, rows, config.image_size)
     images = batches.model_inputs(made, rows, config.image_size)
-    change = getattr(batches, "changed", None)
-    changed = change(images, rng, config.augmentation) if change else batches.augment(images, rng)
-    return Samples(_shown(images), _shown(changed), words, read_ms)
+    return Samples(_shown(images), _shown(batches.augment(images, rng)), words, read_ms)
 
 
 def _some(
