@@ -140,7 +140,7 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
     from core import jobs, runs
 
     config = _config(options)
-    run = jobs.submit(config)
+    run = jobs.submit(config, dismissed=options.dismiss_leaks, report=progress.counted("Comparing pictures"))
     print(f"Run {run.id} is queued.", flush=True)
     if options.no_wait:
         return
@@ -330,6 +330,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--weights", help="slicescope, imagenet, none, or a local .keras or .weights.h5")
     for name, kind in _TRAIN_NUMBERS.items():
         one.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    one.add_argument("--dismiss-leaks", default="", metavar="REASON", help="why a split that leaks does not matter")
     one.add_argument("--no-wait", action="store_true", help="queue it and return")
 
     one = command(evaluate)

@@ -14,15 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from core import device_load, runs
+from core import device_load, preflight, runs
 from core.config import RunConfig
 from core.errors import RunError
+from core.leaks import LeakReport
 from core.runs import Run
 from core.settings import PROJECT_DIR, get_settings
 
@@ -38,14 +39,23 @@ _started: dict[tuple[Path, str], subprocess.Popen] = {}
 _starting = threading.Lock()
 
 
-def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND) -> Run:
+def submit(
+    config: RunConfig,
+    command: tuple[str, ...] = TRAINING_COMMAND,
+    found: LeakReport | None = None,
+    dismissed: str = "",
+    report: Callable[[int, int], None] | None = None,
+) -> Run:
     """Queue a run, and make sure that somebody takes it.
 
     Parameters
     ----------
     config : RunConfig
     command : tuple of str
-        What trains; the run folder is appended.
+        What trains; the run folder is appended. Another one than ours is not looked at beforehand: what it needs
+        only it knows.
+    found, dismissed, report
+        What leaks, why that does not matter, and who is told while it is looked for; see `core.preflight.require`.
 
     Returns
     -------
@@ -54,11 +64,16 @@ def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND) -> Ru
 
     Raises
     ------
-    ConfigError
-        When the configuration cannot work.
+    ConfigError, CohortError, WeightsUnavailable
+        When the launch cannot work, or the split leaks and nobody has dismissed that.
     """
     config.validate()
-    run = runs.create_run(config, message=_WAITING, command=list(command), queued=runs.now(), like=likeness(config))
+    seen = preflight.require(config, found, dismissed, report) if command == TRAINING_COMMAND else None
+    estimate = {"estimate_s": seen["estimate"]["seconds"]} if seen and seen["estimate"] else {}
+    run = runs.create_run(
+        config, prepare=(lambda folder: preflight.write(folder, seen)) if seen else None, message=_WAITING,
+        command=list(command), queued=runs.now(), like=likeness(config), **estimate,
+    )  # fmt: skip
     ensure_dispatcher()
     return run
 

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -222,7 +222,9 @@ def _as_it_is(status: dict[str, Any]) -> dict[str, Any]:
     return status
 
 
-def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> Run:
+def create_run(
+    config: RunConfig, run_id: str | None = None, prepare: Callable[[Path], None] | None = None, **status: Any
+) -> Run:
     """Make the folder of a new run.
 
     Parameters
@@ -230,6 +232,8 @@ def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> R
     config : RunConfig
     run_id : str, optional
         Made from the configuration's name, the date and chance when not given.
+    prepare : callable, optional
+        Called with the folder before anybody can see the run, to write more into it.
     **status
         Beside ``state="queued"``.
 
@@ -243,6 +247,8 @@ def create_run(config: RunConfig, run_id: str | None = None, **status: Any) -> R
     run.folder.mkdir(parents=True, exist_ok=given)
     with replaced(run.folder / "config.json") as fresh:
         Path(fresh).write_text(config.to_json(), encoding="utf-8")
+    if prepare:
+        prepare(run.folder)
     run.update(**{"state": "queued", "created": now(), **status})
     return run
 

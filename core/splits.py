@@ -1,4 +1,4 @@
-"""Splits by patient: no patient's slices ever stand on both sides.
+"""Splits by patient: no patient's slices ever stand on both sides; and the split by slice, to show what it does.
 
 Neighbouring slices of one head look alike, so a split by slice lets a model recognise the head instead
 of the sequence.
@@ -10,8 +10,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
+from core.config import RunConfig
 from core.errors import CohortError, ConfigError
-from core.slice_table import slice_keys
+from core.slice_table import Cohort, slice_keys
 
 SPLITS = ("train", "validation", "test")
 
@@ -80,6 +81,146 @@ def patient_split(
     others = {patient: classes for patient, classes in classes_of.items() if patient not in dealt}
     dealt |= _deal(others, shares, np.random.default_rng(random_state))
     return table["PatientID"].map(dealt).rename("split").astype("str")
+
+
+def balanced_label(config: RunConfig) -> str:
+    """Name the label that a run's split is balanced by."""
+    return "sequence" if config.kind == "dual" else config.label
+
+
+def deal(cohort: Cohort, config: RunConfig) -> pd.Series:
+    """Deal a cohort's slices as a run asks for it; the look before the start and the training both use this.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    config : RunConfig
+        Takes split, fractions, random_state, train_share, and the label that is balanced.
+
+    Returns
+    -------
+    Series of str
+        ``train``, ``validation`` or ``test``, indexed like the cohort's table; missing for slices that `train_share`
+        leaves out. A smaller share's training patients are among those of every larger one.
+
+    Raises
+    ------
+    ConfigError
+        For fractions that are no three shares.
+    CohortError
+        For ``split="cohort"`` where nobody has saved one, and for rows without a PatientID.
+    """
+    label = balanced_label(config)
+    if config.split == "cohort":
+        split = _saved(cohort)
+    elif config.split == "slice":
+        split = slice_split(cohort.table, config.fractions, config.random_state, label)
+    else:
+        split = patient_split(cohort.table, config.fractions, config.random_state, label)
+    if config.train_share == 1:
+        return split
+    learning = cohort.table[split == "train"]
+    kept = share_of_patients(learning, config.train_share, config.random_state, label)
+    left_out = (split == "train") & ~cohort.table["PatientID"].isin(kept)
+    return split.mask(left_out)
+
+
+def _saved(cohort: Cohort) -> pd.Series:
+    from core import default_split  # which needs this module
+
+    saved = default_split.read_default_split(cohort)
+    if not saved:
+        raise CohortError(
+            f"No split is saved with the cohort {cohort.name}. Save one under Browse, Splits, or split by patient."
+        )
+    return default_split.apply_default_split(cohort.table, saved)["split"]
+
+
+def slice_split(
+    table: pd.DataFrame, fractions: Sequence[float], random_state: int = 0, label: str = "plane-sequence"
+) -> pd.Series:
+    """Deal slices one by one, whoever they are of: what not to do, to show what it pretends.
+
+    Parameters
+    ----------
+    table, fractions, random_state, label
+        See `patient_split`; each class, and the slices without one, is dealt by itself.
+
+    Returns
+    -------
+    Series of str
+        Indexed like `table`. It does not depend on the order of rows.
+
+    Raises
+    ------
+    ConfigError
+        For fractions that are not three shares of 1.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"SOPInstanceUID": list("abcdefghij"), "frame": 0, "plane": ["axial", "coronal"] * 5})
+    >>> slice_split(table, (0.6, 0.2, 0.2), label="plane").value_counts().to_dict()
+    {'train': 6, 'validation': 2, 'test': 2}
+    """
+    shares = _check_fractions(fractions)
+    rng = np.random.default_rng(random_state)
+    ordered = table.assign(_key=slice_keys(table)).sort_values("_key")
+    names = _words(ordered, label).fillna("").to_numpy(str)
+    answer = np.empty(len(ordered), object)
+    for name in np.unique(names):
+        members = rng.permutation(np.flatnonzero(names == name))
+        answer[members] = np.repeat(SPLITS, _room(len(members), shares))
+    return pd.Series(answer, ordered.index, dtype="str", name="split").reindex(table.index)
+
+
+def share_of_patients(table: pd.DataFrame, share: float, random_state: int = 0, label: str = "plane-sequence") -> list:
+    """Choose a share of the patients in which classes keep their proportions, at least one patient.
+
+    Patients are put in one order, each time the one after whom the share of every class seen is nearest to the share
+    of patients seen, and the first of them are taken: so 10 % are among the 25 %, and those among the 50 %.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID`` and the columns that `label` names.
+    share : float
+        Above 0, at most 1; of patients, rounded.
+    random_state : int
+    label : {"plane", "sequence", "plane-sequence"}
+
+    Returns
+    -------
+    list of str
+        PatientIDs, in that order.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"PatientID": list("abcdefgh"), "plane": ["axial"] * 4 + ["coronal"] * 4})
+    >>> kept = share_of_patients(table, 0.5, label="plane")
+    >>> table.set_index("PatientID").loc[kept, "plane"].value_counts().to_dict()
+    {'axial': 2, 'coronal': 2}
+    >>> share_of_patients(table, 0.25, label="plane") == kept[:2]
+    True
+    """
+    pairs = pd.DataFrame({"patient": table["PatientID"], "word": _words(table, label).fillna("")}).drop_duplicates()
+    has = pd.crosstab(pairs["patient"], pairs["word"])
+    patients = has.index[np.random.default_rng(random_state).permutation(len(has))]
+    wanted = min(len(patients), max(1, round(share * len(patients))))
+    gains = has.loc[patients].to_numpy(float) / has.sum().to_numpy(float)
+    left, seen, order = list(range(len(patients))), np.zeros(gains.shape[1]), []
+    while len(order) < wanted:
+        miss = ((seen + gains[left] - (len(order) + 1) / len(patients)) ** 2).sum(axis=1)
+        order.append(left.pop(int(miss.round(12).argmin())))
+        seen += gains[order[-1]]
+    return patients[order].tolist()
+
+
+def _words(table: pd.DataFrame, label: str) -> pd.Series:
+    """Give each row the word of its class; missing where one of its parts is."""
+    first, *others = (table[column].astype("str") for column in label.split("-"))
+    for other in others:
+        first = first + "-" + other
+    return first
 
 
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
@@ -213,13 +354,7 @@ def summary(table: pd.DataFrame, split: pd.Series, label: str) -> pd.DataFrame:
     >>> summary(table, pd.Series(["train", "train", "test"]), "plane").values.tolist()
     [['axial', 'train', 2, 1], ['coronal', 'test', 1, 1]]
     """
-    columns = label.split("-")
-    known = table[columns].notna().all(axis=1)
-    part = table[known]
-    names = part[columns[0]].astype("str")
-    for column in columns[1:]:
-        names = names + "-" + part[column].astype("str")
-    frame = pd.DataFrame({label: names, "split": split[known], "PatientID": part["PatientID"]})
+    frame = pd.DataFrame({label: _words(table, label), "split": split, "PatientID": table["PatientID"]})
     grouped = frame.groupby([label, "split"])["PatientID"]
     answer = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()}).reset_index()
     order = {name: position for position, name in enumerate(SPLITS)}

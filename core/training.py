@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, novelty, runs, splits
+from core import batches, cohort, novelty, preflight, runs, splits
 from core.config import RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
@@ -42,11 +42,6 @@ Report = Callable[[float, str], None]
 
 class Cancelled(RunError):
     """Somebody cancelled the run; what had been learnt by then is kept."""
-
-
-def split_label(config: RunConfig) -> str:
-    """Name the label that a run's split is balanced by."""
-    return "sequence" if config.kind == "dual" else config.label
 
 
 def train(
@@ -113,6 +108,7 @@ def train(
         images, batches.targets(table, classes), table["PatientID"].to_numpy(str), table["split"].to_numpy(str), classes
     )
     card = _card(config, classes, data, split_hash)
+    card["limits"] += preflight.limits(run_dir)
 
     def progress(stage: str, share: float, message: str) -> None:
         if stage == "features":
@@ -158,8 +154,7 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
 def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the rows that some head can learn from or be judged on, with their split; and each head's classes."""
     # Split before rows are dropped: the same split as the one that was shown before the start.
-    split = splits.patient_split(made.table, config.fractions, config.random_state, split_label(config))
-    table = made.table.assign(split=split)
+    table = made.table.assign(split=splits.deal(made, config))
     words = {head: batches.label_values(table, head) for head in config.heads}
     training = table["split"] == "train"
     classes = {head: batches.classes_of(words[head][training], head) for head in config.heads}
@@ -170,7 +165,7 @@ def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, 
                 f"{' (' + names[0] + ')' if names else ''}; at least 2 are needed. Label more slices, choose another "
                 "label, or another cohort."
             )
-    known = np.any([words[head].isin(names) for head, names in classes.items()], axis=0)
+    known = np.any([words[head].isin(names) for head, names in classes.items()], axis=0) & table["split"].notna()
     return table[known].reset_index(drop=True), classes
 
 

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from core import jobs
 from core.errors import CoreError
 from pages.shared import (
     cached,
@@ -21,7 +20,7 @@ widgets.header("Train", "Choose what to learn from a cohort, see the split by pa
 
 
 def launch(name: str | None) -> None:
-    """Draw the form and the look before the start, and start."""
+    """Draw the form and the look before the start, and start when that allows it."""
     if name is None:
         widgets.empty("No cohort to train on", "Open **Browse** and index a folder, or run `python -m core demo`.")
         return
@@ -29,12 +28,12 @@ def launch(name: str | None) -> None:
     left, right = st.columns([1.1, 1], gap="large")
     with left, st.container(border=True):
         config = train_form.draw(name)
-        go = st.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch")
+        below = st.container()
     with right:
-        train_look.draw(made, config)
-    if go:
-        config.validate()
-        run = jobs.submit(config)
+        allowed = train_look.draw(made, config)
+    icon = ":material/play_arrow:"
+    if below.button("Start training", type="primary", icon=icon, width="stretch", disabled=not allowed) and allowed:
+        run = train_look.start(made, config)
         st.session_state["started"] = run.id
         state.put(**{state.FOLLOWED: run.id})
         st.rerun()

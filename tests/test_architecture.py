@@ -20,6 +20,7 @@ LIGHT = (
     "compare_report", "compare_figures", "bootstrap", "patient_scores",
     "registry", "model_card",
     "model_zip", "model_check", "card_check", "tensorboard", "exports",
+    "preflight", "pace_measure", "view_samples",
 )  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def test_interrupted_classify_leaves_no_table(folder, model, tmp_path, monkeypat
 
 def test_train_reads_a_configuration_and_options_override_it(workspace, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "submit", lambda config: asked.append(config) or runs.create_run(config, "asked"))
+    monkeypatch.setattr(jobs, "submit", lambda config, **_: asked.append(config) or runs.create_run(config, "asked"))
     path = tmp_path / "config.json"
     path.write_text(RunConfig("a name", "bayesian", "mine", label="plane").to_json())
     assert main(["train", str(path), "--epochs", "3", "--no-wait"]) == 0
@@ -159,7 +159,10 @@ def test_train_evaluate_explain_and_runs_end_to_end(folder, tmp_path, capsys):
     assert main(["index", str(folder), "--name", "mine"]) == 0
     capsys.readouterr()
     options = ["--kind", "transfer", "--weights", "none", "--image-size", "32", "--epochs", "2", "--mc-samples", "3"]
-    assert main(["train", *options, "--cohort", "mine", "--name", "first try"]) == 0
+    options += ["--cohort", "mine", "--name", "first try"]
+    assert main(["train", *options]) == 2
+    assert "nearly equal to one of another part" in capsys.readouterr().err
+    assert main(["train", *options, "--dismiss-leaks", "pictures that are drawn alike"]) == 0
     said = capsys.readouterr().out
     run_id = said.split()[1]
     assert "Finished first try" in said and "sequence, test: accuracy" in said

@@ -5,6 +5,8 @@ run's id, a slice's place), never just a name, so nothing stale is shown; argume
 are not part of the key. What is returned is read-only.
 """
 
+import base64
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from PIL import Image
 
 from core import (
     cohort,
@@ -28,12 +31,14 @@ from core import (
     label_overrides,
     label_report,
     model_card,
+    preflight,
     runs,
     similar,
     splits,
     studies,
     thumbnails,
 )
+from core.config import WEIGHTS, RunConfig
 from core.errors import RunError, UnreadableFile
 from core.explanations.jury import JURY_FILE, Verdict
 from core.label_queue import build_queue, named_queue, read_queue
@@ -42,6 +47,7 @@ from core.overview import Overview, look_over
 from core.run_table import RunTable
 from core.sandbox import get_sandbox
 from core.settings import get_settings
+from core.view_samples import Samples
 from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
 from pages.shared.stacks import ReadPixels, piece_of, stack_of
@@ -316,6 +322,55 @@ def _split(
     _made: cohort.Cohort, key: tuple, fractions: tuple, random_state: int, label: str, test_patients: tuple
 ) -> pd.Series:
     return splits.patient_split(_made.table, fractions, random_state, label, test_patients)
+
+
+def preflight_look(made: cohort.Cohort, config: RunConfig) -> tuple[preflight.Preflight, pd.DataFrame]:
+    """The quick half of the look before a start, and classes × parts in words."""
+    config.validate()
+    there = (made.root.exists(), *weights_stamp(config), *(getattr(config, name) for name in preflight.FIELDS))
+    return _preflight_look(made, config, _cohort_key(made.name), there)
+
+
+def weights_stamp(config: RunConfig) -> tuple[int, ...]:
+    """When a local weights file was written; nothing for weights that come with us or from the network."""
+    return () if config.weights in WEIGHTS else _stamp(Path(config.weights))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _preflight_look(_made: cohort.Cohort, _config: RunConfig, key: tuple, there: tuple) -> tuple:
+    seen = preflight.look(_made, _config)
+    counts = seen.counts
+    said = [f"{s:,} · {p}" for s, p in zip(counts["slices"], counts["patients"], strict=True)]
+    heads = counts["head"].nunique() > 1
+    names = counts["head"] + ": " + counts["label"] if heads else counts["label"]
+    wide = counts.assign(said=said, name=pd.Categorical(names, names.unique()))
+    wide = wide.pivot(index="name", columns="split", values="said").reindex(columns=splits.SPLITS).fillna("none")
+    wide.index.name = "class" if heads else counts["head"].iloc[0] if len(counts) else "class"
+    wide.columns = [f"{part} ({seen.amounts[part][1]} patients)" for part in wide]
+    return seen, wide.set_axis(wide.index.astype("str"))
+
+
+def run_configs() -> tuple[tuple[str, RunConfig], ...]:
+    """Id and configuration of every run whose configuration can be read."""
+    return _run_configs(str(get_settings().runs_dir), _stamp(get_settings().runs_dir))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _run_configs(folder: str, key: tuple) -> tuple:
+    found = []
+    for run in runs.list_runs():
+        with suppress(RunError):
+            found.append((run.id, run.config))
+    return tuple(found)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def sample_strip(key: tuple, _samples: Samples) -> str:
+    """Address of one picture: slices in the upper row, how augmentation changes them in the lower."""
+    laid = [np.concatenate(list(row), axis=1) for row in (_samples.originals, _samples.changed)]
+    file = BytesIO()
+    Image.fromarray(np.concatenate(laid)).save(file, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def split_facts(made: cohort.Cohort, split: pd.Series, words: tuple, label: str) -> tuple[str, pd.DataFrame, go.Figure]:

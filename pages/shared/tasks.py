@@ -74,6 +74,11 @@ def get(key: tuple) -> Task | None:
     return _tasks.get(key)
 
 
+def forget(key: tuple) -> None:
+    """Forget an answer, so that the same work can be asked for anew."""
+    _tasks.pop(key, None)
+
+
 @st.fragment(run_every=0.5)
 def follow(key: tuple, what: str, unit: str = "slices") -> None:
     """Show a task's progress and a button that ends it; redraw the page when it ends."""
