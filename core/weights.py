@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,8 +43,8 @@ ANSWERS = tuple(leaf for leaf in render.LEAVES if leaf not in _SILENT)
 #: factor the calibration error on public real files fell from 0.11 to 0.06 for the sequence, and from 0.02 to 0.01 for
 #: the plane.
 CAUTION = 1.5
-#: Batches that the final statistics of normalisation are taken over, and their size.
-_SETTLING, _SETTLING_SIZE = 60, 256
+#: Slices that the final statistics of normalisation are taken over, and how slowly these follow a batch.
+_SETTLING, _SETTLING_MOMENTUM = 15_360, 0.95
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Recipe:
         Of Keras: what the network is computed in while it is trained. The weights are kept in single precision.
     learning_rate : float
         Peak of a cosine schedule with one twentieth of warm-up.
+    changes : float
+        How much a slice is changed each time it is seen, see `core.weights_changes.Changes`.
     random_state : int
         Seed of everything. People are numbered from ``1000 * (random_state + 1)``, away from the demo cohort's.
     """
@@ -81,6 +83,7 @@ class Recipe:
     batch_size: int = 64
     dtype_policy: str = "mixed_bfloat16"
     learning_rate: float = 2e-3
+    changes: float = 1.0
     random_state: int = 0
 
     @property
@@ -151,16 +154,6 @@ def numbers(words: np.ndarray, names: list[str]) -> np.ndarray:
     return np.array([place.get(str(word), -1) for word in words])
 
 
-def toned(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change uint8 slices as cheaply as can be: mirrored, shifted a little, another tone; float32 in [0, 1]."""
-    grey = np.arange(256, dtype=np.float32) / 255
-    answer = np.empty(pictures.shape, np.float32)
-    for place, picture in enumerate(pictures):
-        picture = np.roll(picture, rng.integers(-3, 4, 2), (0, 1))
-        answer[place] = (grey ** np.exp(rng.normal(0, 0.15)))[picture[:, ::-1] if rng.random() < 0.5 else picture]
-    return answer
-
-
 def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     """Train the network, or go on from ``checkpoint``.
 
@@ -175,36 +168,17 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     import keras
 
     from core.models import BUILDERS
+    from core.weights_changes import Changes
 
     keras.utils.set_random_seed(recipe.random_state)
     pictures, plane, sequence = load(shards)
+    # Whole batches alone: a last one of another size would be compiled by itself.
+    whole = len(pictures) // recipe.batch_size * recipe.batch_size
+    pictures, plane, sequence = pictures[:whole, ..., None], plane[:whole], sequence[:whole]
     taught = {"plane": list(PLANES), "sequence": list(render.LEAVES), _BRAIN: ["other", "brain"]}
-    y = {
-        "plane": numbers(plane, taught["plane"]),
-        "sequence": numbers(sequence, taught["sequence"]),
-        _BRAIN: (plane != "").astype(int),
-    }
-
-    class Batches(keras.utils.PyDataset):
-        """Shuffled batches; what has no answer for a head has no weight there."""
-
-        def __init__(self):
-            super().__init__()
-            self.rng = np.random.default_rng(recipe.random_state)
-            self.order = self.rng.permutation(len(pictures))
-
-        def __len__(self):
-            return len(pictures) // recipe.batch_size
-
-        def __getitem__(self, i):
-            rows = self.order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-            answers = [y[head][rows] for head in taught]
-            weights = [(answer >= 0).astype(np.float32) for answer in answers]
-            x = toned(pictures[rows], self.rng)[..., None]
-            return x, tuple(np.maximum(answer, 0) for answer in answers), tuple(weights)
-
-        def on_epoch_end(self):
-            self.order = self.rng.permutation(len(pictures))
+    y = [numbers(plane, taught["plane"]), numbers(sequence, taught["sequence"]), (plane != "").astype(int)]
+    # What has no answer for a head has no weight there.
+    weights = [(answer >= 0).astype(np.float32) for answer in y]
 
     def build(heads, dtype_policy):
         keras.config.set_dtype_policy(dtype_policy)
@@ -213,11 +187,14 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
         )
         return BUILDERS["dual"](config, heads)
 
-    steps = recipe.epochs * (len(pictures) // recipe.batch_size)
+    steps = recipe.epochs * (whole // recipe.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.learning_rate / 20, steps, warmup_target=recipe.learning_rate, warmup_steps=steps // 20, alpha=0.01
     )
-    model = build(taught, recipe.dtype_policy)
+    network = build(taught, recipe.dtype_policy)
+    changes = Changes(recipe.changes, seed=recipe.random_state, dtype="float32", name="changes")
+    raw = keras.Input(pictures.shape[1:], dtype="uint8")
+    model = keras.Model(raw, network(changes(raw)))
     model.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-4, use_ema=True, ema_momentum=0.998),
         [keras.losses.SparseCategoricalCrossentropy() for _ in taught],
@@ -228,12 +205,14 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
         keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=False),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=False),
     ]
-    model.fit(Batches(), epochs=recipe.epochs, callbacks=callbacks, verbose=2)
+    model.fit(
+        pictures, [np.maximum(answer, 0) for answer in y], sample_weight=weights, batch_size=recipe.batch_size,
+        epochs=recipe.epochs, callbacks=callbacks, verbose=2,
+    )  # fmt: skip
     trained = build(taught, "float32")
-    trained.set_weights(model.get_weights())
-    rng = np.random.default_rng([43, recipe.random_state])
-    picked = (rng.integers(0, len(pictures), _SETTLING_SIZE) for _ in range(_SETTLING))
-    settle(trained, (toned(pictures[rows], rng) for rows in picked))
+    trained.set_weights(network.get_weights())
+    picked = np.random.default_rng([43, recipe.random_state]).integers(0, len(pictures), _SETTLING)
+    settle(trained, keras.Model(raw, trained(changes(raw))), pictures[picked], [answer[picked] for answer in y])
     kernel, bias = trained.get_layer(_BRAIN).get_weights()
     brain = {"weight": (kernel[:, 1] - kernel[:, 0]).tolist(), "bias": float(bias[1] - bias[0])}
     classes = {"plane": list(PLANES), "sequence": list(ANSWERS)}
@@ -245,16 +224,19 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     return shipped, classes, brain
 
 
-def settle(model, batches: Iterable[np.ndarray]) -> None:
-    """Give batch normalisation the mean statistics of ``batches``: those of training belong to older weights."""
+def settle(trained, model, pictures: np.ndarray, y: list[np.ndarray]) -> None:
+    """Take the statistics of batch normalisation anew over ``pictures``: those of training belong to older weights.
+
+    ``model`` leads to ``trained``, which ends with all else as it was: steps of length 0 move nothing but statistics.
+    """
     import keras
 
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for layer in trained.layers if isinstance(layer, keras.layers.BatchNormalization)]
     kept = [layer.momentum for layer in layers]
-    for number, batch in enumerate(batches):
-        for layer in layers:
-            layer.momentum = number / (number + 1)
-        model(batch[..., None], training=True)
+    for layer in layers:
+        layer.momentum = _SETTLING_MOMENTUM
+    model.compile(keras.optimizers.SGD(0.0), [keras.losses.SparseCategoricalCrossentropy() for _ in y])
+    model.fit(pictures, [np.maximum(answer, 0) for answer in y], batch_size=128, verbose=0)
     for layer, momentum in zip(layers, kept, strict=True):
         layer.momentum = momentum
 

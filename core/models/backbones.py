@@ -15,7 +15,7 @@ from core.models.parts import FEATURES, encoder_of
 from core.settings import WEIGHTS_DIR
 
 #: Filters and residual blocks of each stage after the stem; each stage halves the map, so 96 pixels end in 6 × 6.
-_STAGES = ((32, 1), (64, 2), (176, 1))
+_STAGES = ((48, 1), (96, 2), (256, 1))
 
 
 def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> keras.Model:

@@ -166,7 +166,7 @@ def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
         # As scanners set it, give or take a little.
         null = _null(tr) * rng.normal(1, 0.03)
         return replace(base, kind="ir", TR=tr, TE=u(280, 450) if three_d else u(80, 145), TI=float(np.round(null)),
-                       echo_train_length=20, three_d=three_d, fat_sat=bool(rng.random() < 0.4))  # fmt: skip
+                       echo_train_length=20, three_d=three_d, fat_sat=bool(rng.random() < 0.65))  # fmt: skip
     if sequence == "PD":
         return replace(base, TR=u(2000, 3800), TE=u(10, 32), echo_train_length=int(rng.integers(4, 9)))
     if sequence == "DWI":
