@@ -82,6 +82,93 @@ def patient_split(
     return table["PatientID"].map(dealt).rename("split").astype("str")
 
 
+def slice_split(
+    table: pd.DataFrame,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    random_state: int = 0,
+    label: str = "plane-sequence",
+) -> pd.Series:
+    """Deal slices one by one, balanced by class, whoever they show: a split that leaks, made to show what that does.
+
+    Neighbouring slices of one patient then stand on both sides. Scores on such a test part say how well a model
+    knows people again, not what it is worth for new ones.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With SOPInstanceUID, frame and the columns that `label` names; slices without the label are dealt as well.
+    fractions, random_state, label
+        See `patient_split`; here shares are of each class's slices.
+
+    Returns
+    -------
+    Series of str
+        ``train``, ``validation`` or ``test``, indexed like `table`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"SOPInstanceUID": list("abcdefghij"), "frame": 0, "PatientID": "one", "plane": "axial"})
+    >>> slice_split(table, label="plane").value_counts().to_dict()
+    {'train': 6, 'validation': 2, 'test': 2}
+    """
+    shares, rng = _check_fractions(fractions), np.random.default_rng(random_state)
+    names = _joined(table, label).fillna("").to_numpy(str)
+    order = np.argsort(slice_keys(table).to_numpy(str), kind="stable")
+    dealt = np.empty(len(table), object)
+    for name in np.unique(names):
+        rows = rng.permutation(order[names[order] == name])
+        dealt[rows] = np.repeat(SPLITS, _room(len(rows), shares))
+    return pd.Series(dealt, index=table.index, name="split").astype("str")
+
+
+def nested_order(table: pd.DataFrame, label: str, random_state: int = 0) -> list[str]:
+    """Order patients so that the first of them, however many, show the classes about as often as all do.
+
+    Whoever shows a class that nobody before showed comes first; then who brings the shares nearest to those of all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID`` and the columns that `label` names; missing labels count for nothing.
+    label : {"plane", "sequence", "plane-sequence"}
+    random_state : int
+        Decides between equals.
+
+    Returns
+    -------
+    list of str
+        Every patient once.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"PatientID": list("abcd"), "plane": ["axial", "axial", "axial", "coronal"]})
+    >>> "d" in nested_order(table, "plane")[:2]
+    True
+    """
+    patients = sorted(table["PatientID"].unique())
+    known = pd.DataFrame({"PatientID": table["PatientID"], "word": _joined(table, label)}).dropna().drop_duplicates()
+    shows = pd.crosstab(known["PatientID"], known["word"]).reindex(patients, fill_value=0).to_numpy()
+    wanted, seen = shows.mean(axis=0), np.zeros(shows.shape[1])
+    left, order = np.random.default_rng(random_state).permutation(len(patients)), []
+    while len(left):
+        fresh = (shows[left] * (seen == 0)).sum(axis=1)
+        away = np.abs((seen + shows[left]) / (len(order) + 1) - wanted).sum(axis=1).round(9)
+        best = np.lexsort((away, -fresh))[0]
+        seen += shows[left[best]]
+        order.append(patients[left[best]])
+        left = np.delete(left, best)
+    return order
+
+
+def _joined(table: pd.DataFrame, label: str) -> pd.Series:
+    """Return the label's word of each row, missing where a part of it is; its first column alone may be there."""
+    first, *others = [column for column in label.split("-") if column in table]
+    names = table[first].astype("str")
+    for column in others:
+        names = names + "-" + table[column].astype("str")
+    return names
+
+
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not np.isclose(shares.sum(), 1) or (shares < 0).any() or shares[0] == 0:
@@ -213,13 +300,8 @@ def summary(table: pd.DataFrame, split: pd.Series, label: str) -> pd.DataFrame:
     >>> summary(table, pd.Series(["train", "train", "test"]), "plane").values.tolist()
     [['axial', 'train', 2, 1], ['coronal', 'test', 1, 1]]
     """
-    columns = label.split("-")
-    known = table[columns].notna().all(axis=1)
-    part = table[known]
-    names = part[columns[0]].astype("str")
-    for column in columns[1:]:
-        names = names + "-" + part[column].astype("str")
-    frame = pd.DataFrame({label: names, "split": split[known], "PatientID": part["PatientID"]})
+    frame = pd.DataFrame({label: _joined(table, label), "split": split, "PatientID": table["PatientID"]})
+    frame = frame[frame[label].notna()]
     grouped = frame.groupby([label, "split"])["PatientID"]
     answer = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()}).reset_index()
     order = {name: position for position, name in enumerate(SPLITS)}
