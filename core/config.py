@@ -19,12 +19,13 @@ BALANCES = ("weights", "oversample", "none")
 AUGMENTATIONS = ("scanner", "original")
 PAIR_LOSSES = ("binary", "contrastive")
 
-_CHOICES = {
+#: Fields that are one word of a few.
+CHOICES = {
     "kind": KINDS, "label": LABELS, "backbone": BACKBONES, "split": SPLITTINGS, "optimiser": OPTIMISERS,
     "schedule": SCHEDULES, "class_balance": BALANCES, "augmentation": AUGMENTATIONS, "pair_loss": PAIR_LOSSES,
 }  # fmt: skip
 #: field: (smallest, largest), both allowed
-_RANGES = {
+RANGES = {
     "image_size": (32, 512),
     "epochs": (1, 10_000),
     "fine_tune_epochs": (0, 10_000),
@@ -42,7 +43,7 @@ _RANGES = {
     "devices": (1, 64),
     "margin": (0.1, 2.0),
 }
-#: Fields of `_RANGES` that need not be whole.
+#: Fields of `RANGES` that need not be whole.
 _SHARES = ("learning_rate", "dropout", "train_share", "label_smoothing", "fine_tune_rate", "margin")
 
 
@@ -196,10 +197,10 @@ class RunConfig:
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"{field} must be a word that is not empty. Received: {value!r}.")
-        for field, allowed in _CHOICES.items():
+        for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ConfigError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
-        for field, (low, high) in _RANGES.items():
+        for field, (low, high) in RANGES.items():
             value = getattr(self, field)
             whole = field not in _SHARES
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
