@@ -16,7 +16,7 @@ WORDS = {
     "epochs": ("Epochs", "Passes over the training slices with the backbone frozen."),
     "fine_tune_epochs": (
         "Fine-tuning epochs",
-        "A second stage that also trains the backbone: slower, often better. 0 leaves it out.",
+        "A second stage that also trains the backbone: slower, sometimes better. 0 leaves it out.",
     ),
     "batch_size": ("Batch size", "Slices a step."),
     "learning_rate": ("Learning rate", "Length of a step in the first stage."),

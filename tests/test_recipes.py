@@ -339,18 +339,25 @@ def test_each_kind_trains_under_every_option(made, start, kind, options):  # noq
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_in_mixed_precision_is_fine_tuned_stops_early_and_is_saved_in_single(made, start, kind):  # noqa: F811
+def test_a_run_in_mixed_precision_is_fine_tuned_and_saved_in_single(made, start, kind):  # noqa: F811
     folder = new_run(None)
-    asked = config(kind, weights=start, epochs=3, fine_tune_epochs=40, early_stopping=1, mixed_precision=True,
-                   fine_tune_rate=1.0, learning_rate=0.02, pair_loss="contrastive")  # fmt: skip
+    # A rate at which single precision holds as well: at ten times this one both forget what the head had learnt.
+    asked = config(kind, weights=start, epochs=3, fine_tune_epochs=3, fine_tune_rate=0.1, mixed_precision=True,
+                   pair_loss="contrastive")  # fmt: skip
     training.train(asked, folder)
-    stages = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert 1 <= stages.count("fine-tuning") < 40
     model = bundle.load(folder / "bundle")
     assert {layer.compute_dtype for layer in parts.encoder_of(model).layers} == {"float32"}
     x, truth = fresh(2)
     for head, accuracy in accuracies(folder, x, truth).items():
         assert accuracy > 1 / len(set(truth[head])), (head, accuracy)
+
+
+def test_a_run_stops_early(made, start):  # noqa: F811
+    folder = new_run(None)
+    training.train(config("transfer", weights=start, epochs=300, early_stopping=2, learning_rate=0.1), folder)
+    losses = [json.loads(line)["val_loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert 3 <= len(losses) < 300
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
 
 
 def test_smoothing_changes_what_a_run_minimises_and_the_rate_of_fine_tuning_how_far_it_goes(made, start):  # noqa: F811
