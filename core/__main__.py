@@ -11,17 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from core import run_commands
-from core.config import BACKBONES, KINDS, LABELS, RunConfig
+from core import presets, run_commands
+from core.config import CHOICES, RunConfig
 from core.errors import CoreError, InputError
 from core.pace import Pace
+from core.run_words import WORDS
 from core.vocabulary import NOT_FOR_CLINICAL_USE
-
-#: Options of ``train`` that stand for a field of `RunConfig`, beside the words that have choices.
-_TRAIN_NUMBERS = {
-    "image_size": int, "epochs": int, "fine_tune_epochs": int, "batch_size": int, "learning_rate": float,
-    "dropout": float, "augment_views": int, "mc_samples": int, "jury_size": int, "random_state": int,
-}  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,6 +135,8 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
     from core import jobs, runs
 
     config = _config(options)
+    for field in sorted(set(_given(options)) & set(config.ignored)):
+        print(f"--{field.replace('_', '-')} is not used: {config.ignored[field]}.")
     run = jobs.submit(config, dismissed=options.dismiss_leaks, report=progress.counted("Comparing pictures"))
     print(f"Run {run.id} is queued.", flush=True)
     if options.no_wait:
@@ -159,16 +156,48 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    names = {field.name for field in fields(RunConfig)}
-    given = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    given = _given(options)
     if options.config:
-        return replace(RunConfig.from_json(options.config), **given)
-    if not options.kind:
+        config = RunConfig.from_json(options.config)
+    elif options.kind:
+        label = "" if options.kind == "dual" else f" {options.label or RunConfig.label}"
+        config = RunConfig(f"{options.kind}{label}", options.kind, "phantom")
+    else:
         raise InputError("Say what to train: a CONFIG.json, or --kind with --label and --cohort.")
-    kind, label = options.kind, "" if options.kind == "dual" else f" {options.label or RunConfig.label}"
-    backbone = options.backbone or RunConfig.backbone
-    usual = {"cohort": "phantom", "weights": "slicescope" if backbone == "slicescope" else "imagenet"}
-    return RunConfig(**{"name": f"{kind}{label}", **usual, **given})
+    if options.preset:
+        config = presets.apply(replace(config, kind=options.kind or config.kind), options.preset)
+    if options.backbone and options.backbone != config.backbone:
+        given = {"weights": presets.usual_weights(options.backbone), **given}
+    return replace(config, **given)
+
+
+def _given(options: argparse.Namespace) -> dict:
+    names = {field.name for field in fields(RunConfig)}
+    return {name: value for name, value in vars(options).items() if name in names and value is not None}
+
+
+def _add_fields(parser: argparse.ArgumentParser) -> None:
+    """Give a parser an option for every field of `RunConfig`."""
+    for field in fields(RunConfig):
+        options: dict = {"help": WORDS[field.name][1].replace("%", "%%"), "dest": field.name}
+        if field.type is bool:
+            options |= {"action": argparse.BooleanOptionalAction, "default": None}
+        elif field.name == "preset":
+            options["choices"] = tuple(presets.PRESETS)
+        elif field.name in CHOICES:
+            options["choices"] = CHOICES[field.name]
+        elif field.type in (int, float):
+            options |= {"type": field.type, "metavar": "N"}
+        elif field.name == "fractions":
+            options |= {"type": float, "nargs": 3, "metavar": "SHARE", "action": _Tuple}
+        else:
+            options["metavar"] = field.name.upper()
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
+
+
+class _Tuple(argparse.Action):
+    def __call__(self, parser, options, values, option_string=None):
+        setattr(options, self.dest, tuple(values))
 
 
 def _print_scores(run) -> None:
@@ -322,14 +351,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = command(train)
     one.add_argument("config", type=Path, nargs="?", help="a run configuration as JSON; options override its fields")
-    one.add_argument("--name")
-    one.add_argument("--kind", choices=KINDS)
-    one.add_argument("--label", choices=LABELS)
-    one.add_argument("--cohort", help="of the workspace; phantom by default")
-    one.add_argument("--backbone", choices=BACKBONES)
-    one.add_argument("--weights", help="slicescope, imagenet, none, or a local .keras or .weights.h5")
-    for name, kind in _TRAIN_NUMBERS.items():
-        one.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    _add_fields(one)
     one.add_argument("--dismiss-leaks", default="", metavar="REASON", help="why a split that leaks does not matter")
     one.add_argument("--no-wait", action="store_true", help="queue it and return")
 

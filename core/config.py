@@ -19,12 +19,13 @@ BALANCES = ("weights", "oversample", "none")
 AUGMENTATIONS = ("scanner", "original")
 PAIR_LOSSES = ("binary", "contrastive")
 
-_CHOICES = {
+#: Fields that are one word of a few.
+CHOICES = {
     "kind": KINDS, "label": LABELS, "backbone": BACKBONES, "split": SPLITTINGS, "optimiser": OPTIMISERS,
     "schedule": SCHEDULES, "class_balance": BALANCES, "augmentation": AUGMENTATIONS, "pair_loss": PAIR_LOSSES,
 }  # fmt: skip
 #: field: (smallest, largest), both allowed
-_RANGES = {
+RANGES = {
     "image_size": (32, 512),
     "epochs": (1, 10_000),
     "fine_tune_epochs": (0, 10_000),
@@ -40,14 +41,17 @@ _RANGES = {
     "label_smoothing": (0.0, 0.5),
     "fine_tune_rate": (1e-4, 1.0),
     "devices": (1, 64),
+    "margin": (0.1, 2.0),
 }
-#: Fields of `_RANGES` that need not be whole.
-_SHARES = ("learning_rate", "dropout", "train_share", "label_smoothing", "fine_tune_rate")
+#: Fields of `RANGES` that need not be whole.
+_SHARES = ("learning_rate", "dropout", "train_share", "label_smoothing", "fine_tune_rate", "margin")
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """One training run.
+
+    A field that a run does not use is ignored, whatever it says: `ignored` names those, and why.
 
     Attributes
     ----------
@@ -94,13 +98,18 @@ class RunConfig:
     early_stopping : int
         Epochs without a better one after which a stage ends; 0 never ends it early.
     class_balance : {"weights", "oversample", "none"}
-        What is done about rare classes of the training part; the other parts are never touched.
+        What is done about rare classes of the training part; the other parts are never touched. ``oversample``
+        repeats slices, by plane and sequence at once for ``dual``. A Siamese run draws pairs, each class as often as
+        another unless this is ``none``.
     label_smoothing : float
         Share of each training answer that is spread over all classes.
     augmentation : {"scanner", "original"}
         How changed views are made: as scanners and heads differ, or as the original project did.
     pair_loss : {"binary", "contrastive"}
         Of a Siamese run.
+    margin : float
+        Distance between embeddings of length 1 (0 to 2) from which on the contrastive loss leaves a pair of two
+        classes alone.
     mixed_precision : bool
         Compute in half precision where the device gains by it; weights stay in single precision.
     devices : int
@@ -143,6 +152,7 @@ class RunConfig:
     label_smoothing: float = 0.0
     augmentation: str = "scanner"
     pair_loss: str = "binary"
+    margin: float = 1.0
     fine_tune_rate: float = 0.02
     mixed_precision: bool = False
     devices: int = 1
@@ -152,6 +162,28 @@ class RunConfig:
     def heads(self) -> tuple[str, ...]:
         """Names of the heads: ``("plane", "sequence")`` for ``dual``, else the label alone."""
         return ("plane", "sequence") if self.kind == "dual" else (self.label,)
+
+    @property
+    def ignored(self) -> dict[str, str]:
+        """Fields that this run does not use, and why not in a few words.
+
+        Examples
+        --------
+        >>> sorted(RunConfig("x", "dual", "c").ignored)
+        ['fine_tune_rate', 'jury_size', 'label', 'margin', 'pair_loss']
+        """
+        siamese, contrastive = self.kind == "siamese", self.pair_loss == "contrastive"
+        rules = {
+            "label": (self.kind == "dual", "dual output learns plane and sequence"),
+            "jury_size": (not siamese, "only Siamese runs call a jury"),
+            "pair_loss": (not siamese, "only Siamese runs learn from pairs"),
+            "margin": (not (siamese and contrastive), "only the contrastive loss has a margin"),
+            "label_smoothing": (siamese and contrastive, "the contrastive loss has no answers to smooth"),
+            "fine_tune_rate": (not self.fine_tune_epochs, "there are no fine-tuning epochs"),
+            "augmentation": (not self.augment_views, "there are no changed views"),
+            "fractions": (self.split == "cohort", "the cohort's own split is taken"),
+        }
+        return {field: why for field, (unused, why) in rules.items() if unused}
 
     def validate(self) -> None:
         """Check the configuration.
@@ -165,10 +197,10 @@ class RunConfig:
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"{field} must be a word that is not empty. Received: {value!r}.")
-        for field, allowed in _CHOICES.items():
+        for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ConfigError(f"{field} must be one of {', '.join(allowed)}. Received: {getattr(self, field)!r}.")
-        for field, (low, high) in _RANGES.items():
+        for field, (low, high) in RANGES.items():
             value = getattr(self, field)
             whole = field not in _SHARES
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):

@@ -10,15 +10,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from core import batches, tensorboard
+from core import batches, compiling, tensorboard
 from core.config import RunConfig
 from core.models.mc_dropout import head_model
 from core.models.parts import features_model
-from core.models.siamese import pair_head
+from core.models.siamese import cosine_model, pair_head
 from core.settings import get_settings
-
-#: Fine-tuning's learning rate as a share of the head's; Keras' transfer-learning guide goes 100 times lower.
-_FINE_TUNING = 0.02
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ class _Views(keras.utils.PyDataset):
         self.data, self.rows, self.weights, self.size = data, rows, weights, config.batch_size
         self.rng = np.random.default_rng(config.random_state)
         self.order = self.rng.permutation(len(rows))
-        self.augmented = config.augment_views > 0
+        self.augmentation = config.augmentation if config.augment_views else ""
 
     def __len__(self):
         return -(-len(self.rows) // self.size)
@@ -132,7 +129,7 @@ class _Views(keras.utils.PyDataset):
         chosen = self.order[i * self.size : (i + 1) * self.size]
         rows = self.rows[chosen]
         x = self.data.images[rows]
-        x = batches.augment(x, self.rng) if self.augmented else x
+        x = batches.augment(x, self.rng, self.augmentation) if self.augmentation else x
         y = [np.maximum(y[rows], 0) for y in self.data.y.values()]
         return x[..., None], _plain(y), _plain([w[chosen] for w in self.weights])
 
@@ -162,10 +159,12 @@ class _Pairs(keras.utils.PyDataset):
         if not self.images:
             return self.x[self.rng.integers(0, len(self.x), len(rows)), rows]
         images = self.x[rows]
-        return (batches.augment(images, self.rng) if self.config.augment_views else images)[..., None]
+        how = self.config.augmentation if self.config.augment_views else ""
+        return (batches.augment(images, self.rng, how) if how else images)[..., None]
 
     def on_epoch_end(self):
-        self.drawn = batches.pairs(self.y, self.patient, self.rng, self.n)
+        balanced = self.config.class_balance != "none"
+        self.drawn = batches.pairs(self.y, self.patient, self.rng, self.n, balanced)
 
 
 def _plain(parts: list):
@@ -174,7 +173,11 @@ def _plain(parts: list):
 
 
 def view_features(
-    backbone: keras.Model, images: np.ndarray, view: int, report: Callable[[int, int], None] | None = None
+    backbone: keras.Model,
+    images: np.ndarray,
+    view: int,
+    report: Callable[[int, int], None] | None = None,
+    augmentation: str = "scanner",
 ) -> np.ndarray:
     """Return features (n, d) of view number `view` of each image, from the store where they are known.
 
@@ -188,14 +191,17 @@ def view_features(
         0 is the image itself; see `core.batches.augmented_view`.
     report : callable, optional
         Called with (done, total).
+    augmentation : {"scanner", "original"}
+        How views after 0 are made.
     """
     digest = hashlib.sha256(backbone.to_json().encode())
     for weight in backbone.get_weights():
         digest.update(np.ascontiguousarray(weight))
-    keys = [f"{key}-{view}" for key in batches.content_keys(images)]
+    how = f"-{augmentation}" if view and augmentation != "scanner" else ""
+    keys = [f"{key}-{view}{how}" for key in batches.content_keys(images)]
 
     def compute(positions: np.ndarray) -> np.ndarray:
-        changed = batches.augmented_view(images[positions], view)
+        changed = batches.augmented_view(images[positions], view, augmentation)
         return backbone.predict(changed[..., None], batch_size=64, verbose=0)
 
     return batches.stored(get_settings().features_dir / f"features-{digest.hexdigest()[:24]}", keys, compute, report)
@@ -212,7 +218,8 @@ def fit_head(model: keras.Model, data: Data, config: RunConfig, watch: Watch) ->
         watch.progress("features", share, f"Features: view {view + 1} of {n_views}, slice {done} of {total}")
 
     stacked = [
-        view_features(backbone, data.images[train], v, lambda d, t, v=v: report(v, d, t)) for v in range(n_views)
+        view_features(backbone, data.images[train], v, lambda d, t, v=v: report(v, d, t), config.augmentation)
+        for v in range(n_views)
     ]
     held_features = view_features(backbone, data.images[held], 0) if len(held) else None
     if config.kind == "siamese":
@@ -221,9 +228,14 @@ def fit_head(model: keras.Model, data: Data, config: RunConfig, watch: Watch) ->
         validation = _held_pairs(held_features, y[held], data.patient[held], config)
         _fit(pair_head(model), source, validation, config, config.epochs, 1.0, "head", watch)
         return
-    weights = _weights(data, train)
-    y = [np.tile(np.maximum(y[train], 0), n_views) for y in data.y.values()]
-    source = (np.concatenate(stacked), _plain(y), _plain([np.tile(w, n_views) for w in weights]))
+    order = _repeats(data, train, config)
+    weights = _weights(data, train[order], config)
+    y = [np.tile(np.maximum(y[train[order]], 0), n_views) for y in data.y.values()]
+    source = (
+        np.concatenate([features[order] for features in stacked]),
+        _plain(y),
+        _plain([np.tile(w, n_views) for w in weights]),
+    )
     _fit(head_model(model), source, _held(held_features, data, held), config, config.epochs, 1.0, "head", watch)
 
 
@@ -246,12 +258,22 @@ def fit_whole(model: keras.Model, data: Data, config: RunConfig, watch: Watch, s
         source = _Pairs(data.images[train], y[train], data.patient[train], config, images=True)
         validation = _held_pairs(data.images[held][..., None], y[held], data.patient[held], config)
     else:
-        source = _Views(data, train, _weights(data, train), config)
+        train = train[_repeats(data, train, config)]
+        source = _Views(data, train, _weights(data, train, config), config)
         validation = _held(data.images[held][..., None], data, held)
-    _fit(model, source, validation, config, epochs, _FINE_TUNING if fine else 1.0, stage, watch)
+    _fit(model, source, validation, config, epochs, config.fine_tune_rate if fine else 1.0, stage, watch)
 
 
-def _weights(data: Data, rows: np.ndarray) -> list[np.ndarray]:
+def _repeats(data: Data, rows: np.ndarray, config: RunConfig) -> np.ndarray:
+    """Return positions in `rows`, each once or, where rare classes are to be oversampled, as often as that takes."""
+    if config.class_balance != "oversample":
+        return np.arange(len(rows))
+    return batches.oversampled([y[rows] for y in data.y.values()], np.random.default_rng(config.random_state))
+
+
+def _weights(data: Data, rows: np.ndarray, config: RunConfig) -> list[np.ndarray]:
+    if config.class_balance != "weights":
+        return [(y[rows] >= 0).astype(np.float32) for y in data.y.values()]
     return [batches.balanced_weights(y[rows], len(data.classes[head])) for head, y in data.y.items()]
 
 
@@ -271,19 +293,15 @@ def _held_pairs(x: np.ndarray | None, y: np.ndarray, patient: np.ndarray, config
 
 
 def _fit(model, source, validation, config: RunConfig, epochs: int, rate: float, stage: str, watch: Watch) -> None:
-    n_outputs = len(model.outputs)
-    siamese = config.kind == "siamese"
-    loss = "binary_crossentropy" if siamese else "sparse_categorical_crossentropy"
-    metrics = ["accuracy"] if n_outputs == 1 else [["accuracy"]] * n_outputs
-    model.compile(
-        keras.optimizers.Adam(config.learning_rate * rate),
-        loss if n_outputs == 1 else [loss] * n_outputs,
-        weighted_metrics=metrics,
-    )
+    if config.kind == "siamese" and config.pair_loss == "contrastive":
+        model = cosine_model(model)
+    per_epoch = -(-len(source[0]) // config.batch_size) if isinstance(source, tuple) else len(source)
+    compiling.compile_stage(model, config, rate, epochs * per_epoch)
     title = {"head": "Head", "whole": "Whole network", "fine-tuning": "Fine-tuning"}[stage]
     monitor = "val_loss" if validation is not None else "loss"
     told = _Epochs(stage, title, epochs, watch, monitor, save_best=stage != "head")
-    callbacks = [told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
+    patience = compiling.Patience(config.early_stopping, monitor, stage, watch.folder / "metrics.jsonl")
+    callbacks = [patience, told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
     options = {"epochs": epochs, "validation_data": validation, "callbacks": callbacks, "verbose": 0}
     if isinstance(source, tuple):
         x, y, weights = source

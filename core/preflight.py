@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from core import batches, cohort, leaks, pace_measure, runs, splits
+from core import batches, cohort, leaks, pace_measure, run_split, runs, splits
 from core.config import WEIGHTS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.leaks import LeakReport
@@ -131,10 +131,14 @@ def look(made: Cohort, config: RunConfig) -> Preflight:
         When the split that it asks for cannot be had.
     """
     config.validate()
-    table, dealt = made.table, splits.deal(made, config)
+    table = made.table.assign(split=run_split.dealt(made, config))
     words = {head: batches.label_values(table, head) for head in config.heads}
+    whole = table["split"]
+    classes = {head: batches.classes_of(known[whole == "train"], head) for head, known in words.items()}
+    # After the classes are known: runs on different shares are judged on the same slices.
+    dealt = whole.mask(run_split.left_out(table, config))
     learnt = {head: batches.classes_of(known[dealt == "train"], head) for head, known in words.items()}
-    answered = np.any([words[head].isin(names) for head, names in learnt.items()], axis=0)
+    answered = np.any([words[head].isin(names) for head, names in classes.items()], axis=0)
     split = dealt.where(answered)
     patients = table["PatientID"]
     amounts = {part: (int((here := split == part).sum()), int(patients[here].nunique())) for part in splits.SPLITS}

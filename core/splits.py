@@ -1,4 +1,4 @@
-"""Splits by patient: no patient's slices ever stand on both sides; and the split by slice, to show what it does.
+"""Splits by patient: no patient's slices ever stand on both sides.
 
 Neighbouring slices of one head look alike, so a split by slice lets a model recognise the head instead
 of the sequence.
@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from core.config import RunConfig
 from core.errors import CohortError, ConfigError
-from core.slice_table import Cohort, slice_keys
+from core.slice_table import slice_keys
 
 SPLITS = ("train", "validation", "test")
 
@@ -83,144 +82,91 @@ def patient_split(
     return table["PatientID"].map(dealt).rename("split").astype("str")
 
 
-def balanced_label(config: RunConfig) -> str:
-    """Name the label that a run's split is balanced by."""
-    return "sequence" if config.kind == "dual" else config.label
-
-
-def deal(cohort: Cohort, config: RunConfig) -> pd.Series:
-    """Deal a cohort's slices as a run asks for it; the look before the start and the training both use this.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    config : RunConfig
-        Takes split, fractions, random_state, train_share, and the label that is balanced.
-
-    Returns
-    -------
-    Series of str
-        ``train``, ``validation`` or ``test``, indexed like the cohort's table; missing for slices that `train_share`
-        leaves out. A smaller share's training patients are among those of every larger one.
-
-    Raises
-    ------
-    ConfigError
-        For fractions that are no three shares.
-    CohortError
-        For ``split="cohort"`` where nobody has saved one, and for rows without a PatientID.
-    """
-    label = balanced_label(config)
-    if config.split == "cohort":
-        split = _saved(cohort)
-    elif config.split == "slice":
-        split = slice_split(cohort.table, config.fractions, config.random_state, label)
-    else:
-        split = patient_split(cohort.table, config.fractions, config.random_state, label)
-    if config.train_share == 1:
-        return split
-    learning = cohort.table[split == "train"]
-    kept = share_of_patients(learning, config.train_share, config.random_state, label)
-    left_out = (split == "train") & ~cohort.table["PatientID"].isin(kept)
-    return split.mask(left_out)
-
-
-def _saved(cohort: Cohort) -> pd.Series:
-    from core import default_split  # which needs this module
-
-    saved = default_split.read_default_split(cohort)
-    if not saved:
-        raise CohortError(
-            f"No split is saved with the cohort {cohort.name}. Save one under Browse, Splits, or split by patient."
-        )
-    return default_split.apply_default_split(cohort.table, saved)["split"]
-
-
 def slice_split(
-    table: pd.DataFrame, fractions: Sequence[float], random_state: int = 0, label: str = "plane-sequence"
+    table: pd.DataFrame,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    random_state: int = 0,
+    label: str = "plane-sequence",
 ) -> pd.Series:
-    """Deal slices one by one, whoever they are of: what not to do, to show what it pretends.
+    """Deal slices one by one, balanced by class, whoever they show: a split that leaks, made to show what that does.
 
-    Parameters
-    ----------
-    table, fractions, random_state, label
-        See `patient_split`; each class, and the slices without one, is dealt by itself.
-
-    Returns
-    -------
-    Series of str
-        Indexed like `table`. It does not depend on the order of rows.
-
-    Raises
-    ------
-    ConfigError
-        For fractions that are not three shares of 1.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"SOPInstanceUID": list("abcdefghij"), "frame": 0, "plane": ["axial", "coronal"] * 5})
-    >>> slice_split(table, (0.6, 0.2, 0.2), label="plane").value_counts().to_dict()
-    {'train': 6, 'validation': 2, 'test': 2}
-    """
-    shares = _check_fractions(fractions)
-    rng = np.random.default_rng(random_state)
-    ordered = table.assign(_key=slice_keys(table)).sort_values("_key")
-    names = _words(ordered, label).fillna("").to_numpy(str)
-    answer = np.empty(len(ordered), object)
-    for name in np.unique(names):
-        members = rng.permutation(np.flatnonzero(names == name))
-        answer[members] = np.repeat(SPLITS, _room(len(members), shares))
-    return pd.Series(answer, ordered.index, dtype="str", name="split").reindex(table.index)
-
-
-def share_of_patients(table: pd.DataFrame, share: float, random_state: int = 0, label: str = "plane-sequence") -> list:
-    """Choose a share of the patients in which classes keep their proportions, at least one patient.
-
-    Patients are put in one order, each time the one after whom the share of every class seen is nearest to the share
-    of patients seen, and the first of them are taken: so 10 % are among the 25 %, and those among the 50 %.
+    Neighbouring slices of one patient then stand on both sides. Scores on such a test part say how well a model
+    knows people again, not what it is worth for new ones.
 
     Parameters
     ----------
     table : DataFrame
-        With ``PatientID`` and the columns that `label` names.
-    share : float
-        Above 0, at most 1; of patients, rounded.
-    random_state : int
+        With SOPInstanceUID, frame and the columns that `label` names; slices without the label are dealt as well.
+    fractions, random_state, label
+        See `patient_split`; here shares are of each class's slices.
+
+    Returns
+    -------
+    Series of str
+        ``train``, ``validation`` or ``test``, indexed like `table`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"SOPInstanceUID": list("abcdefghij"), "frame": 0, "PatientID": "one", "plane": "axial"})
+    >>> slice_split(table, label="plane").value_counts().to_dict()
+    {'train': 6, 'validation': 2, 'test': 2}
+    """
+    shares, rng = _check_fractions(fractions), np.random.default_rng(random_state)
+    names = _joined(table, label).fillna("").to_numpy(str)
+    order = np.argsort(slice_keys(table).to_numpy(str), kind="stable")
+    dealt = np.empty(len(table), object)
+    for name in np.unique(names):
+        rows = rng.permutation(order[names[order] == name])
+        dealt[rows] = np.repeat(SPLITS, _room(len(rows), shares))
+    return pd.Series(dealt, index=table.index, name="split").astype("str")
+
+
+def nested_order(table: pd.DataFrame, label: str, random_state: int = 0) -> list[str]:
+    """Order patients so that the first of them, however many, show the classes about as often as all do.
+
+    Whoever shows a class that nobody before showed comes first; then who brings the shares nearest to those of all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``PatientID`` and the columns that `label` names; missing labels count for nothing.
     label : {"plane", "sequence", "plane-sequence"}
+    random_state : int
+        Decides between equals.
 
     Returns
     -------
     list of str
-        PatientIDs, in that order.
+        Every patient once.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"PatientID": list("abcdefgh"), "plane": ["axial"] * 4 + ["coronal"] * 4})
-    >>> kept = share_of_patients(table, 0.5, label="plane")
-    >>> table.set_index("PatientID").loc[kept, "plane"].value_counts().to_dict()
-    {'axial': 2, 'coronal': 2}
-    >>> share_of_patients(table, 0.25, label="plane") == kept[:2]
+    >>> table = pd.DataFrame({"PatientID": list("abcd"), "plane": ["axial", "axial", "axial", "coronal"]})
+    >>> "d" in nested_order(table, "plane")[:2]
     True
     """
-    pairs = pd.DataFrame({"patient": table["PatientID"], "word": _words(table, label).fillna("")}).drop_duplicates()
-    has = pd.crosstab(pairs["patient"], pairs["word"])
-    patients = has.index[np.random.default_rng(random_state).permutation(len(has))]
-    wanted = min(len(patients), max(1, round(share * len(patients))))
-    gains = has.loc[patients].to_numpy(float) / has.sum().to_numpy(float)
-    left, seen, order = list(range(len(patients))), np.zeros(gains.shape[1]), []
-    while len(order) < wanted:
-        miss = ((seen + gains[left] - (len(order) + 1) / len(patients)) ** 2).sum(axis=1)
-        order.append(left.pop(int(miss.round(12).argmin())))
-        seen += gains[order[-1]]
-    return patients[order].tolist()
+    patients = sorted(table["PatientID"].unique())
+    known = pd.DataFrame({"PatientID": table["PatientID"], "word": _joined(table, label)}).dropna().drop_duplicates()
+    shows = pd.crosstab(known["PatientID"], known["word"]).reindex(patients, fill_value=0).to_numpy()
+    wanted, seen = shows.mean(axis=0), np.zeros(shows.shape[1])
+    left, order = np.random.default_rng(random_state).permutation(len(patients)), []
+    while len(left):
+        fresh = (shows[left] * (seen == 0)).sum(axis=1)
+        away = np.abs((seen + shows[left]) / (len(order) + 1) - wanted).sum(axis=1).round(9)
+        best = np.lexsort((away, -fresh))[0]
+        seen += shows[left[best]]
+        order.append(patients[left[best]])
+        left = np.delete(left, best)
+    return order
 
 
-def _words(table: pd.DataFrame, label: str) -> pd.Series:
-    """Give each row the word of its class; missing where one of its parts is."""
-    first, *others = (table[column].astype("str") for column in label.split("-"))
-    for other in others:
-        first = first + "-" + other
-    return first
+def _joined(table: pd.DataFrame, label: str) -> pd.Series:
+    """Return the label's word of each row, missing where a part of it is; its first column alone may be there."""
+    first, *others = [column for column in label.split("-") if column in table]
+    names = table[first].astype("str")
+    for column in others:
+        names = names + "-" + table[column].astype("str")
+    return names
 
 
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
@@ -354,7 +300,8 @@ def summary(table: pd.DataFrame, split: pd.Series, label: str) -> pd.DataFrame:
     >>> summary(table, pd.Series(["train", "train", "test"]), "plane").values.tolist()
     [['axial', 'train', 2, 1], ['coronal', 'test', 1, 1]]
     """
-    frame = pd.DataFrame({label: _words(table, label), "split": split, "PatientID": table["PatientID"]})
+    frame = pd.DataFrame({label: _joined(table, label), "split": split, "PatientID": table["PatientID"]})
+    frame = frame[frame[label].notna()]
     grouped = frame.groupby([label, "split"])["PatientID"]
     answer = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()}).reset_index()
     order = {name: position for position, name in enumerate(SPLITS)}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, novelty, preflight, runs, splits
+from core import batches, cohort, novelty, preflight, run_split, runs, splits
 from core.config import RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
@@ -99,7 +99,7 @@ def train(
     report(_ENDS["read"], "Starting Keras")
 
     from core import backend_tensorflow, bundle, fitting
-    from core.models import BUILDERS
+    from core.models import BUILDERS, float32_twin
 
     backend_tensorflow.choose_device(get_settings().device)
     backend_tensorflow.set_determinism(config.random_state)
@@ -117,10 +117,16 @@ def train(
         start = _ENDS["read"] if stage == "whole" else _ENDS[names[names.index(stage) - 1]]
         report(start + share * (_ENDS[stage] - start), message)
 
+    twin = float32_twin(config, classes)
+
     def save() -> dict:
+        trained = model
+        if twin is not None:
+            twin.set_weights(model.get_weights())
+            trained = twin
         if config.kind == "siamese":
-            _write_references(model, data, table, config, run_dir)
-        return bundle.save(model, card, run_dir / "bundle")
+            _write_references(trained, data, table, config, run_dir)
+        return bundle.save(trained, card, run_dir / "bundle")
 
     (run_dir / "metrics.jsonl").unlink(missing_ok=True)
     watch = fitting.Watch(run_dir, progress, cancelled, on_best=save)
@@ -154,7 +160,7 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
 def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the rows that some head can learn from or be judged on, with their split; and each head's classes."""
     # Split before rows are dropped: the same split as the one that was shown before the start.
-    table = made.table.assign(split=splits.deal(made, config))
+    table = made.table.assign(split=run_split.dealt(made, config))
     words = {head: batches.label_values(table, head) for head in config.heads}
     training = table["split"] == "train"
     classes = {head: batches.classes_of(words[head][training], head) for head in config.heads}
@@ -165,7 +171,9 @@ def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, 
                 f"{' (' + names[0] + ')' if names else ''}; at least 2 are needed. Label more slices, choose another "
                 "label, or another cohort."
             )
-    known = np.any([words[head].isin(names) for head, names in classes.items()], axis=0) & table["split"].notna()
+    known = np.any([words[head].isin(names) for head, names in classes.items()], axis=0)
+    # After the classes are known: runs on different shares must be judged on the same slices.
+    known &= ~run_split.left_out(table, config)
     return table[known].reset_index(drop=True), classes
 
 
@@ -180,6 +188,7 @@ def _write_split(table: pd.DataFrame, run_dir: Path) -> str:
 def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_hash: str) -> dict:
     train_rows = data.rows("train")
     patients = len(np.unique(data.patient[train_rows]))
+    leaky = "Its split is by slice: its test patients are also those it learnt from, so its scores are too good."
     return {
         "name": config.name,
         "kind": config.kind,
@@ -194,6 +203,7 @@ def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_
             f"Learnt from {len(train_rows)} slices of {patients} patients of the cohort {config.cohort}; other "
             "scanners, protocols and diseases may look different.",
             "Answers with one of its classes whatever it is shown.",
+            *([leaky] if config.split == "slice" else []),
         ],
     }
 
@@ -211,6 +221,8 @@ def _write_references(
     chosen: list[int] = []
     for number in range(len(names)):
         members = np.flatnonzero(data.y[head][rows] == number)
+        if not len(members):
+            continue
         nearest = members[np.argsort(-(unit[members] @ unit[members].mean(axis=0)), kind="stable")]
         # First the best slice of each patient, then each patient's second best, and so on.
         rank = pd.Series(data.patient[rows][nearest]).groupby(data.patient[rows][nearest]).cumcount().to_numpy()

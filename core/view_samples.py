@@ -63,7 +63,7 @@ def draw_samples(made: Cohort, config: RunConfig, split: pd.Series, n: int = 8) 
     rows, words = _some(table, words, rng, n)
     read_ms = pace_measure.read_ms(made, rows, config.image_size)
     images = batches.model_inputs(made, rows, config.image_size)
-    return Samples(_shown(images), _shown(batches.augment(images, rng)), words, read_ms)
+    return Samples(_shown(images), _shown(batches.augment(images, rng, config.augmentation)), words, read_ms)
 
 
 def _some(

@@ -21,6 +21,7 @@ LIGHT = (
     "registry", "model_card",
     "model_zip", "model_check", "card_check", "tensorboard", "exports",
     "preflight", "pace_measure", "view_samples",
+    "config", "presets", "run_words", "run_split", "training",
 )  # fmt: skip
 
 

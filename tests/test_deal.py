@@ -1,16 +1,18 @@
 """Dealing slices for a run: by patient, as saved, by slice, and a nested share of the training patients."""
 
+import dataclasses
+
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from core import default_split
+from core import default_split, run_split
 from core.config import RunConfig
-from core.errors import CohortError
+from core.errors import ConfigError
 from core.slice_table import Cohort
-from core.splits import SPLITS, deal, leaks, patient_split, share_of_patients, slice_split
+from core.splits import SPLITS, leaks, patient_split, slice_split
 
 
 def table_of(patients: int, per_class: int = 3) -> pd.DataFrame:
@@ -30,6 +32,11 @@ def cohort_of(table: pd.DataFrame, tmp_path) -> Cohort:
     return Cohort("c", tmp_path, tmp_path, "folder", table, pd.DataFrame(), "2024-01-01T00:00:00")
 
 
+def deal(made: Cohort, asked: RunConfig) -> pd.Series:
+    table = made.table.assign(split=run_split.dealt(made, asked))
+    return table["split"].mask(run_split.left_out(table, asked))
+
+
 def config(**changes) -> RunConfig:
     return RunConfig("x", "transfer", "c", label="plane", **changes)
 
@@ -44,10 +51,12 @@ def test_by_patient_is_the_patient_split(tmp_path):
 def test_as_saved_needs_somebody_to_have_saved_it(tmp_path):
     table = table_of(10)
     made = cohort_of(table, tmp_path)
-    with pytest.raises(CohortError, match="No split is saved"):
+    with pytest.raises(ConfigError, match="has no saved split"):
         deal(made, config(split="cohort"))
     chosen = patient_split(table, random_state=8)
     default_split.save_default_split(made, chosen, {})
+    saved = default_split.read_default_split(made)
+    made = dataclasses.replace(made, table=default_split.apply_default_split(made.table, saved))
     assert deal(made, config(split="cohort")).tolist() == chosen.tolist()
 
 
@@ -61,23 +70,6 @@ def test_by_slice_each_class_is_dealt_in_proportion_whatever_the_order_of_rows(p
     for _, part in split.groupby(table["plane"]):
         assert abs((part == "train").sum() - 0.6 * len(part)) < 1
     assert not leaks(table, split).empty
-
-
-@given(patients=st.integers(1, 30), seed=st.integers(0, 99), shares=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)))
-@settings(max_examples=40, deadline=None)
-def test_smaller_shares_are_within_larger_ones(patients, seed, shares):
-    table = table_of(patients)
-    few, many = (share_of_patients(table, share, seed, "plane") for share in sorted(shares))
-    assert many[: len(few)] == few
-    assert len(many) == max(1, round(max(shares) * patients))
-    assert len(set(many)) == len(many)
-
-
-def test_a_share_keeps_classes_in_proportion():
-    table = table_of(40)
-    kept = share_of_patients(table, 0.25, 1, "plane")
-    with_coronal = set(table.loc[table["plane"] == "coronal", "PatientID"])
-    assert sum(patient in with_coronal for patient in kept) == 5
 
 
 @pytest.mark.parametrize("split", ["patient", "slice"])

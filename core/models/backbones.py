@@ -3,12 +3,15 @@
 Everything is built flat (``input_tensor=``), because explainers cannot see into nested models.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 from keras import layers
 
-from core.config import BACKBONES, WEIGHT_FILES
+from core.backend_tensorflow import half_precision
+from core.config import BACKBONES, WEIGHT_FILES, RunConfig
 from core.errors import BundleError, ConfigError, WeightsUnavailable
 from core.images import MODEL_SIZE
 from core.models.parts import FEATURES, encoder_of
@@ -16,6 +19,23 @@ from core.settings import WEIGHTS_DIR
 
 #: Filters and residual blocks of each stage after the stem; each stage halves the map, so 96 pixels end in 6 × 6.
 _STAGES = ((48, 1), (96, 2), (256, 1))
+
+
+def backbone_of(config: RunConfig) -> keras.Model:
+    """Build the backbone that a run asks for; with mixed precision it, and nothing after it, computes in half."""
+    with _policy(half_precision() if config.mixed_precision else None):
+        return build_backbone(config.backbone, config.weights, config.image_size)
+
+
+@contextmanager
+def _policy(name: str | None) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    if name:
+        keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> keras.Model:
@@ -46,7 +66,9 @@ def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> 
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
     image = keras.Input((size, size, 1), name="image")
     last_map = _slicescope(image) if name == "slicescope" else _application(name, weights, image)
-    features = layers.GlobalAveragePooling2D(name=FEATURES)(last_map)
+    # In single precision, as are the grey levels at the other end, whatever the rest is computed in: a half has
+    # eight bits for a value, and heads and stores of features need more.
+    features = layers.GlobalAveragePooling2D(name=FEATURES, dtype="float32")(last_map)
     backbone = keras.Model(image, features, name="backbone")
     if weights == "slicescope":
         if name != "slicescope":
@@ -61,7 +83,7 @@ def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> 
 
 def _slicescope(image):
     # Contrast shows in grey values, plane in shape: a few thin layers at high resolution, most weight at low.
-    x = layers.Rescaling(2.0, -1.0, name="slicescope_scale")(image)
+    x = layers.Rescaling(2.0, -1.0, dtype="float32", name="slicescope_scale")(image)
     x = _conv(x, 16, 5, 2, "slicescope_stem")
     for stage, (filters, blocks) in enumerate(_STAGES, 1):
         x = _conv(x, filters, 3, 2, f"slicescope_{stage}_down")
@@ -87,16 +109,16 @@ def _conv(x, filters: int, width: int, stride: int, name: str, activate: bool = 
 
 
 def _application(name: str, weights: str, image):
-    rgb = layers.Concatenate(name="grey_to_rgb")([image, image, image])
+    rgb = layers.Concatenate(dtype="float32", name="grey_to_rgb")([image, image, image])
     if name == "ResNet50":
         # What `resnet.preprocess_input` does ("caffe"); with three equal channels RGB and BGR are the same.
-        x = layers.Rescaling(255.0, [-103.939, -116.779, -123.68], name="preprocess")(rgb)
+        x = layers.Rescaling(255.0, [-103.939, -116.779, -123.68], dtype="float32", name="preprocess")(rgb)
         more = {}
     elif name == "MobileNetV2":
-        x = layers.Rescaling(2.0, -1.0, name="preprocess")(rgb)
+        x = layers.Rescaling(2.0, -1.0, dtype="float32", name="preprocess")(rgb)
         more = {}
     else:
-        x = layers.Rescaling(255.0, name="preprocess")(rgb)
+        x = layers.Rescaling(255.0, dtype="float32", name="preprocess")(rgb)
         more = {"include_preprocessing": True}
     start = "imagenet" if weights == "imagenet" else None
     try:

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from core.config import RunConfig
-from core.models.backbones import build_backbone
+from core.models.backbones import backbone_of
 from core.models.mc_dropout import MCDropout
 
 
@@ -14,7 +14,7 @@ def build_transfer(config: RunConfig, classes: dict[str, list[str]]) -> keras.Mo
     Parameters
     ----------
     config : RunConfig
-        Takes backbone, weights, image_size, dropout and random_state from it.
+        Takes backbone, weights, image_size, mixed_precision, dropout and random_state from it.
     classes : dict of list of str
         One head's name and its classes.
 
@@ -24,7 +24,7 @@ def build_transfer(config: RunConfig, classes: dict[str, list[str]]) -> keras.Mo
         From ``image`` (n, size, size, 1) in [0, 1] to probabilities (n, classes), a layer named after the head.
     """
     ((head, names),) = classes.items()
-    backbone = build_backbone(config.backbone, config.weights, config.image_size)
+    backbone = backbone_of(config)
     x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
     answer = layers.Dense(len(names), activation="softmax", name=head)(x)
     return keras.Model(backbone.input, answer, name="transfer")
@@ -33,7 +33,7 @@ def build_transfer(config: RunConfig, classes: dict[str, list[str]]) -> keras.Mo
 def build_bayesian(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
     """Build backbone → (dense → Monte-Carlo dropout) twice → softmax; see `build_transfer`."""
     ((head, names),) = classes.items()
-    backbone = build_backbone(config.backbone, config.weights, config.image_size)
+    backbone = backbone_of(config)
     x = backbone.output
     for number, units in enumerate((128, 64), 1):
         x = layers.Dense(units, activation="relu", name=f"dense_{number}")(x)

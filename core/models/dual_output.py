@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from core.config import RunConfig
-from core.models.backbones import build_backbone
+from core.models.backbones import backbone_of
 from core.models.mc_dropout import MCDropout
 
 
@@ -14,7 +14,7 @@ def build_dual(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
     Parameters
     ----------
     config : RunConfig
-        Takes backbone, weights, image_size, dropout and random_state from it.
+        Takes backbone, weights, image_size, mixed_precision, dropout and random_state from it.
     classes : dict of list of str
         ``{"plane": [...], "sequence": [...]}``.
 
@@ -24,7 +24,7 @@ def build_dual(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
         From ``image`` (n, size, size, 1) in [0, 1] to a list of probabilities (n, classes), in the order of
         `classes`; each a layer named after its head.
     """
-    backbone = build_backbone(config.backbone, config.weights, config.image_size)
+    backbone = backbone_of(config)
     x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
     # Probabilities in single precision, whatever the rest is computed in.
     answers = [

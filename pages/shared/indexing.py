@@ -17,6 +17,21 @@ from pages.shared import label_table_form
 _scans: dict[str, dict] = {}
 
 
+def within_roots(text: str) -> Path:
+    """Return the place on the server that a person named, if it lies where this server may look.
+
+    Raises
+    ------
+    InputError
+        It lies outside `core.settings.Settings.index_roots` and the workspace.
+    """
+    path, settings = Path(text.strip()).expanduser().resolve(), get_settings()
+    roots = [Path(root).resolve() for root in settings.index_roots.split(":") if root]
+    if not any(path.is_relative_to(root) for root in (*roots, settings.workspace.resolve())):
+        raise InputError(f"This server opens only what lies under {', '.join(map(str, roots))}; received {text!r}.")
+    return path
+
+
 def allowed(text: str) -> Path:
     """Return the folder or archive a person named, if it may be indexed.
 
