@@ -14,7 +14,8 @@ LIGHT = (
     "cohort", "splits", "runs", "jobs", "inference", "evaluation", "uncertainty", "calibration", "series_vote",
     "classify", "figures", "facets", "overview", "cohort_figures", "subsets", "default_split", "similar", "leaks",
     "listing", "dicom_fast", "idc", "idc_download", "label_queue", "label_log", "label_report", "label_agreement",
-    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons",
+    "model_answers", "feature_store", "features", "warp", "header_table", "label_tables", "label_overrides",
+    "label_reasons",
 )  # fmt: skip
 
 
