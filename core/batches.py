@@ -193,10 +193,12 @@ def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < 0.5:
             moved = moved[:, ::-1]
         slope = rng.normal(0, 0.08, 3).astype(np.float32)
-        bias = np.exp(slope[0] * ramp[:, None] + slope[1] * ramp + slope[2] * ramp[:, None] * ramp)
-        toned = np.clip(moved, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.15))) * bias
-        noise = warp.noise(size, rng) * np.float32(rng.uniform(0, 0.02))
-        answer[number] = toned + noise
+        bias = np.multiply.outer(slope[1] + slope[2] * ramp, ramp)
+        bias += (slope[0] * ramp)[:, None]
+        toned = np.maximum(moved, 0) ** np.float32(np.exp(rng.normal(0, 0.15)))
+        toned *= np.exp(bias, out=bias)
+        toned += warp.noise(size, rng) * np.float32(rng.uniform(0, 0.02))
+        answer[number] = toned
     return np.clip(answer, 0, 1, out=answer)
 
 

@@ -36,20 +36,27 @@ def affine(image: np.ndarray, matrix: np.ndarray, offset: np.ndarray, mode: str 
     """
     size = image.shape[-1]
     matrix, offset = np.asarray(matrix, np.float32), np.asarray(offset, np.float32)
-    # A border of one pixel, so that each point has four neighbours: zeros, or the last pixel again.
-    padded = np.pad(np.asarray(image, np.float32), 1, mode="edge" if mode == "nearest" else "constant").ravel()
-    place, width = np.arange(size, dtype=np.float32), size + 2
+    # A border of one black pixel, so that each point has four neighbours.
+    padded = np.zeros((size + 2, size + 2), np.float32)
+    padded[1:-1, 1:-1] = image
+    low, high = np.float32(0), np.nextafter(np.float32(size + 1), np.float32(0))
+    if mode == "nearest":
+        low, high = np.float32(1), np.float32(size)
+    flat, place, width = padded.ravel(), np.arange(size, dtype=np.float32), size + 2
     row = (matrix[0, 0] * place + (offset[0] + 1))[:, None] + matrix[0, 1] * place
     column = (matrix[1, 0] * place + (offset[1] + 1))[:, None] + matrix[1, 1] * place
     for axis in (row, column):
-        np.clip(axis, 0, np.nextafter(np.float32(size + 1), np.float32(0)), out=axis)
+        np.maximum(axis, low, out=axis)
+        np.minimum(axis, high, out=axis)
     # Truncating is rounding down here, since nothing is below 0.
-    up, left = row.astype(np.int32), column.astype(np.int32)
-    row -= up
+    at, left = row.astype(np.intp), column.astype(np.intp)
+    row -= at
     column -= left
-    at = (up * width + left).astype(np.intp)
-    above = _between(padded, at, column)
-    below = _between(padded, at + width, column)
+    at *= width
+    at += left
+    above = _between(flat, at, column)
+    at += width
+    below = _between(flat, at, column)
     below -= above
     below *= row
     above += below
