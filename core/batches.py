@@ -1,86 +1,23 @@
-"""Rows to arrays: model inputs, targets, augmented views and pairs; with a store so that nothing is computed twice."""
+"""Rows to arrays: model inputs, targets, augmented views and pairs."""
 
 import hashlib
-import secrets
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
+from core import feature_store, warp
 from core.config import AUGMENTATIONS, LABELS
 from core.errors import CohortError, ConfigError, UnreadableFile
-from core.settings import get_settings
-from core.slice_table import Cohort, replaced
+from core.sandbox import Sandbox, Sandboxes, get_sandbox
+from core.slice_table import Cohort
 from core.vocabulary import HEADER_ONLY_SEQUENCES, PLANES, SEQUENCES
 
-_CHUNK = 256
-
-
-def stored(
-    folder: Path,
-    keys: Sequence[str],
-    compute: Callable[[np.ndarray], np.ndarray],
-    report: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Return one array a key, computing only those that `folder` does not hold yet.
-
-    The store only grows: each chunk of new arrays is a file beside a list of its keys, so that a run that is
-    killed loses one chunk, and two runs at a time do no harm.
-
-    Parameters
-    ----------
-    folder : Path
-    keys : sequence of str
-        Names of contents: equal keys mean equal arrays.
-    compute : callable
-        Takes positions (m,) in `keys` and returns (m, ...); all arrays of a store have one shape.
-    report : callable, optional
-        Called with (done, total) after each chunk; what it raises ends the work.
-
-    Returns
-    -------
-    ndarray
-        (n, ...), in the order of `keys`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    places: dict[str, tuple[Path, int]] = {}
-    for listing in sorted(folder.glob("*.keys")):
-        for row, key in enumerate(listing.read_text().split()):
-            places[key] = (listing.with_suffix(".npy"), row)
-    first = {key: position for position, key in reversed(list(enumerate(keys)))}
-    missing = [position for key, position in first.items() if key not in places]
-    missing.sort()
-    done = len(keys) - len(missing)
-    for start in range(0, len(missing), _CHUNK):
-        part = np.array(missing[start : start + _CHUNK])
-        arrays = np.asarray(compute(part))
-        path = folder / f"{secrets.token_hex(8)}.npy"
-        with replaced(path) as fresh, fresh.open("wb") as file:
-            np.save(file, arrays)
-        with replaced(path.with_suffix(".keys")) as fresh:
-            fresh.write_text("\n".join(keys[position] for position in part))
-        places.update((keys[position], (path, row)) for row, position in enumerate(part))
-        done += len(part)
-        if report:
-            report(done, len(keys))
-    return _gather(keys, places)
-
-
-def _gather(keys: Sequence[str], places: dict[str, tuple[Path, int]]) -> np.ndarray:
-    wanted: dict[Path, list[tuple[int, int]]] = {}
-    for position, key in enumerate(keys):
-        path, row = places[key]
-        wanted.setdefault(path, []).append((position, row))
-    answer = np.empty(0, np.float32)
-    for path, pairs_ in wanted.items():
-        arrays = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not answer.size:
-            answer = np.empty((len(keys), *arrays.shape[1:]), arrays.dtype)
-        positions, rows = (list(column) for column in zip(*pairs_, strict=True))
-        answer[positions] = arrays[rows]
-    return answer
+#: Slices that are read one after the other when they are so few, because starting readers takes longer.
+_FEW = 32
 
 
 def model_inputs(
@@ -102,40 +39,57 @@ def model_inputs(
     Returns
     -------
     ndarray
-        (n, size, size) float32 in [0, 1].
+        (n, size, size) float32 in [0, 1], in steps of 1/255.
 
     Raises
     ------
     CohortError
         When a file that was indexed cannot be read any more.
+    StorageFull
+        When the disk has no room to keep them.
+    """
+    if not len(rows):
+        return np.empty((0, size, size), np.float32)
+    grey = _grey_inputs(cohort, rows.to_dict("records"), size, report)
+    return grey * np.float32(1 / 255)
+
+
+def _grey_inputs(
+    cohort: Cohort, records: list[dict], size: int, report: Callable[[int, int], None] | None
+) -> np.ndarray:
+    """Read slices as uint8 (n, size, size): a quarter of the disk and memory, and below what a scanner's noise hides.
+
+    Files that were not read before are decoded side by side, each in a sandbox of a core's own.
     """
     from core import images
-    from core.sandbox import get_sandbox
 
-    records = rows.to_dict("records")
     # A change of how pixels become inputs must not be answered from the store.
     recipe = hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest()[:16]
     keys = [
         _digest(recipe, cohort.root / r["path"], r["frame"], r["file_size"], r["file_mtime_ns"], size) for r in records
     ]
 
-    def compute(positions: np.ndarray) -> np.ndarray:
-        answer = np.empty((len(positions), size, size), np.float32)
-        for place, position in enumerate(positions):
-            row = records[position]
-            try:
-                pixels = get_sandbox().pixels(cohort.root / row["path"], int(row["frame"]))
-            except UnreadableFile as error:
-                raise CohortError(
-                    f"{row['shown_path']} was indexed but cannot be read now: {error} Index the cohort again."
-                ) from error
-            spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
-            answer[place] = images.to_model_input(pixels, spacing, size)[0]
-        return answer
+    def read(sandbox: Sandbox, row: dict) -> np.ndarray:
+        spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
+        try:
+            return sandbox.thumbnail(cohort.root / row["path"], int(row["frame"]), size, spacing)
+        except UnreadableFile as error:
+            raise CohortError(
+                f"{row['shown_path']} was indexed but cannot be read now: {error} Index the cohort again."
+            ) from error
 
-    if not records:
-        return np.empty((0, size, size), np.float32)
-    return stored(get_settings().features_dir / f"inputs-{size}", keys, compute, report)
+    with ExitStack() as stack:
+        several: list[Sandboxes] = []
+
+        def compute(positions: np.ndarray) -> np.ndarray:
+            wanted = [records[position] for position in positions]
+            if not several and len(wanted) <= _FEW:
+                return np.stack([read(get_sandbox(), row) for row in wanted])
+            if not several:
+                several.append(stack.enter_context(Sandboxes(os.cpu_count() or 1)))
+            return np.stack(list(several[0].map(read, wanted)))
+
+        return feature_store.shared(f"grey-{size}", keys, compute, report)
 
 
 def _digest(*parts: object) -> str:
@@ -259,7 +213,7 @@ def augment(images: np.ndarray, rng: np.random.Generator, augmentation: str = "s
     """
     if augmentation not in AUGMENTATIONS:
         raise ConfigError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}. Received: {augmentation!r}.")
-    change = _as_scanners if augmentation == "scanner" else _as_original
+    change = CHANGES[augmentation]
     answer = np.empty(images.shape, np.float32)
     for number, image in enumerate(images):
         answer[number] = change(image, rng)
@@ -271,7 +225,7 @@ def _moved(image: np.ndarray, degrees: float, scale, shift: np.ndarray, mode: st
     size = image.shape[-1]
     angle, centre = np.deg2rad(degrees), np.full(2, (size - 1) / 2)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-    return ndimage.affine_transform(image, matrix, centre - matrix @ (centre + shift * size), order=1, mode=mode)
+    return warp.affine(image, matrix, centre - matrix @ (centre + shift * size), mode)
 
 
 def _as_scanners(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -282,10 +236,12 @@ def _as_scanners(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         moved = moved[:, ::-1]
     slope = rng.normal(0, 0.08, 3).astype(np.float32)
-    bias = np.exp(slope[0] * ramp[:, None] + slope[1] * ramp + slope[2] * ramp[:, None] * ramp)
-    toned = np.clip(moved, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.15))) * bias
-    noise = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(0, 0.02))
-    return toned + noise
+    bias = np.multiply.outer(slope[1] + slope[2] * ramp, ramp)
+    bias += (slope[0] * ramp)[:, None]
+    toned = np.maximum(moved, 0) ** np.float32(np.exp(rng.normal(0, 0.15)))
+    toned *= np.exp(bias, out=bias)
+    toned += warp.noise(size, rng) * np.float32(rng.uniform(0, 0.02))
+    return toned
 
 
 def _as_original(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -295,6 +251,10 @@ def _as_original(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         moved = moved[:, ::-1]
     return moved * np.float32(rng.uniform(0.8, 1.2))
+
+
+#: How `augment` changes one image, by the word of a run's configuration.
+CHANGES = {"scanner": _as_scanners, "original": _as_original}
 
 
 def augmented_view(images: np.ndarray, view: int, augmentation: str = "scanner") -> np.ndarray:

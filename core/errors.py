@@ -10,6 +10,7 @@
     ├── ConfigError           a run configuration that cannot work
     ├── WeightsUnavailable    pretrained weights that could not be had
     ├── SourceUnavailable     data that could not be had: an extra that is not installed, no network
+    ├── StorageFull           a disk without room for what has to be kept
     ├── BundleError           a model bundle that is missing, altered or not registered
     ├── RunError              a run folder that is missing or in the wrong state
     └── ChildError            a child process that failed a request
@@ -54,6 +55,10 @@ class WeightsUnavailable(CoreError):
 
 class SourceUnavailable(CoreError):
     """Data that could not be had: the extra that fetches it is not installed, or there is no network."""
+
+
+class StorageFull(CoreError):
+    """A disk without room for what has to be kept."""
 
 
 class BundleError(CoreError):

@@ -130,7 +130,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
         report(0.5, "Calling the jury")
         _call_jury(run, made, card)
     report(0.5, "Asking the model")
-    raw, features, embeddings = inference.forward(run.bundle, images)
+    raw, features, embeddings = inference.forward(run.bundle, images, stored=True)
     y = batches.targets(rows, card["classes"])
     if calibrate:
         card = _calibrate(run, raw, y, (rows["split"] == "validation").to_numpy())

@@ -1,6 +1,5 @@
 """The stages of training: the head on stored features, then the whole network on changing views."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -12,10 +11,10 @@ import numpy as np
 
 from core import batches, compiling, tensorboard
 from core.config import RunConfig
+from core.features import view_features
 from core.models.mc_dropout import head_model
 from core.models.parts import features_model
 from core.models.siamese import cosine_model, pair_head
-from core.settings import get_settings
 
 
 @dataclass(frozen=True)
@@ -170,41 +169,6 @@ class _Pairs(keras.utils.PyDataset):
 def _plain(parts: list):
     # A tuple, because TensorFlow takes a list in a batch for a tensor.
     return tuple(parts) if len(parts) > 1 else parts[0]
-
-
-def view_features(
-    backbone: keras.Model,
-    images: np.ndarray,
-    view: int,
-    report: Callable[[int, int], None] | None = None,
-    augmentation: str = "scanner",
-) -> np.ndarray:
-    """Return features (n, d) of view number `view` of each image, from the store where they are known.
-
-    Parameters
-    ----------
-    backbone : keras.Model
-        See `core.models.backbones.features_model`; its weights are part of the key.
-    images : ndarray
-        (n, size, size) in [0, 1].
-    view : int
-        0 is the image itself; see `core.batches.augmented_view`.
-    report : callable, optional
-        Called with (done, total).
-    augmentation : {"scanner", "original"}
-        How views after 0 are made.
-    """
-    digest = hashlib.sha256(backbone.to_json().encode())
-    for weight in backbone.get_weights():
-        digest.update(np.ascontiguousarray(weight))
-    how = f"-{augmentation}" if view and augmentation != "scanner" else ""
-    keys = [f"{key}-{view}{how}" for key in batches.content_keys(images)]
-
-    def compute(positions: np.ndarray) -> np.ndarray:
-        changed = batches.augmented_view(images[positions], view, augmentation)
-        return backbone.predict(changed[..., None], batch_size=64, verbose=0)
-
-    return batches.stored(get_settings().features_dir / f"features-{digest.hexdigest()[:24]}", keys, compute, report)
 
 
 def fit_head(model: keras.Model, data: Data, config: RunConfig, watch: Watch) -> None:

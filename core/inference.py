@@ -174,8 +174,17 @@ def predict_local(bundle: Path, images: np.ndarray, calibrated: bool = True) -> 
     return Prediction(raw, card["classes"], embeddings)
 
 
-def forward(bundle: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def forward(
+    bundle: Path, images: np.ndarray, stored: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Send slices through a network once.
+
+    Parameters
+    ----------
+    bundle : Path
+    images : ndarray, shape (n, S, S)
+    stored : bool
+        Whether features are taken from the workspace's store and kept there, as what is asked again wants them.
 
     Returns
     -------
@@ -188,19 +197,32 @@ def forward(bundle: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], np
     """
     card = bundles.read_card(bundle)
     images = _checked(images, card)
-    network = _network(*_key(bundle, card))
+    if stored:
+        heads, features = _forward_stored(bundle, images, card)
+    else:
+        *heads, features = _forward(_network(*_key(bundle, card)), images, bool(card.get("mirrored")))
+    if card["kind"] != "siamese":
+        return dict(zip(card["classes"], heads, strict=True)), features, features
+    (head,) = card["classes"]
+    return {head: Jury.load(bundle).probabilities(heads[0])}, features, heads[0]
+
+
+def _forward(network: "keras.Model", images: np.ndarray, mirrored: bool) -> list[np.ndarray]:
     ask = network.predict_on_batch
-    if card.get("mirrored"):
+    if mirrored:
         ask = functools.partial(mirrored_mean, ask)
     outputs = [np.empty((len(images), tensor.shape[-1]), np.float32) for tensor in network.outputs]
     for start in range(0, len(images), BATCH):
         for output, answer in zip(outputs, ask(images[start : start + BATCH, ..., None]), strict=True):
             output[start : start + BATCH] = answer
-    *heads, features = outputs
-    if card["kind"] != "siamese":
-        return dict(zip(card["classes"], heads, strict=True)), features, features
-    (head,) = card["classes"]
-    return {head: Jury.load(bundle).probabilities(heads[0])}, features, heads[0]
+    return outputs
+
+
+def _forward_stored(bundle: Path, images: np.ndarray, card: dict[str, Any]) -> tuple[list[np.ndarray], np.ndarray]:
+    from core import features
+    from core.models.parts import encoder_of
+
+    return features.forward(encoder_of(_model(*_key(bundle, card))), images, bool(card.get("mirrored")))
 
 
 def mirrored_mean(ask: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from core import batches, thumbnails
+from core import feature_store, thumbnails
 from core.errors import UnreadableFile
 from core.sandbox import get_sandbox
 from core.similar import content_keys
@@ -115,7 +115,7 @@ def _prints(cohort: Cohort, report: Callable[[int, int], None] | None) -> np.nda
 
     if cohort.table.empty:
         return np.empty((0, _DIGEST + _COARSE**2), np.uint8)
-    return batches.stored(cohort.folder / "fingerprints", content_keys(cohort.table), compute, report)
+    return feature_store.stored(cohort.folder / "fingerprints", content_keys(cohort.table), compute, report)
 
 
 def _standardised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(2048, gt=0, description="Largest upload, and largest unpacked archive.")
     max_upload_files: int = Field(20000, gt=0, description="Most files in one upload or archive.")
     max_slice_pixels: int = Field(4096 * 4096, gt=0, description="Largest single slice that is decoded.")
+    cache_mb: int = Field(
+        4096, gt=0, description="Size of the store of model inputs and features; beyond it the longest unused go."
+    )
     idc_endpoint: str = Field(
         "https://s3.amazonaws.com", description="S3 service that images of the Imaging Data Commons are fetched from."
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core import batches, bundle, inference, thumbnails
+from core import bundle, feature_store, inference, thumbnails
 from core.errors import CohortError
 from core.settings import WEIGHTS_DIR
 from core.slice_table import Cohort
@@ -105,7 +105,7 @@ def embed(
             answers.append(_of_length_one(vectors) * readable[:, None])
         return np.concatenate(answers).astype(np.float16)
 
-    found = batches.stored(_store(cohort, folder), content_keys(cohort.table), compute, report)
+    found = feature_store.stored(_store(cohort, folder), content_keys(cohort.table), compute, report)
     return Embeddings(found.astype(np.float32))
 
 
@@ -118,7 +118,7 @@ def known(cohort: Cohort, folder: Path = WEIGHTS_DIR) -> Embeddings | None:
     if cohort.table.empty or not _store(cohort, folder).is_dir():
         return None
     try:
-        found = batches.stored(_store(cohort, folder), content_keys(cohort.table), compute)
+        found = feature_store.stored(_store(cohort, folder), content_keys(cohort.table), compute)
     except _Unknown:
         return None
     return Embeddings(found.astype(np.float32))

@@ -4,6 +4,7 @@ Light to import: Keras is loaded by `train`, after the process has learnt how to
 """
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ def train(
         _stop_if(cancelled)
         report(_ENDS["read"] * done / max(total, 1), f"Reading slices: {done} of {total}")
 
+    # Keras takes seconds to load, and reading is done by other processes.
+    threading.Thread(target=importlib.import_module, args=("core.fitting",), daemon=True).start()
     images = batches.model_inputs(made, table, config.image_size, reading)
     _stop_if(cancelled)
     report(_ENDS["read"], "Starting Keras")

@@ -22,6 +22,7 @@ LIGHT = (
     "model_zip", "model_check", "card_check", "tensorboard", "exports",
     "preflight", "pace_measure", "view_samples",
     "config", "presets", "run_words", "run_split", "training",
+    "feature_store", "features", "warp",
 )  # fmt: skip
 
 

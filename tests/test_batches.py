@@ -4,52 +4,42 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import batches, images, sandbox
+from core import batches, images
 from core.errors import CohortError, ConfigError, UnreadableFile
 from core.slice_table import COLUMNS, Cohort, typed
 
 
-def test_the_store_computes_each_content_once(tmp_path):
-    asked = []
-
-    def compute(positions):
-        asked.extend(positions.tolist())
-        return np.stack([np.full(3, position, np.float32) for position in positions])
-
-    keys = ["a", "b", "a", "c"]
-    first = batches.stored(tmp_path, keys, compute)
-    assert first[:, 0].tolist() == [0, 1, 0, 3]
-    assert asked == [0, 1, 3]
-    again = batches.stored(tmp_path, ["c", "d", "a"], compute)
-    assert again[:, 0].tolist() == [3, 1, 0]
-    assert asked == [0, 1, 3, 1]
-
-
-def test_a_stopped_store_keeps_what_was_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "_CHUNK", 2)
-
-    def stop(done, total):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    keys = [str(number) for number in range(6)]
-    with pytest.raises(KeyboardInterrupt):
-        batches.stored(tmp_path, keys, lambda p: p[:, None], stop)
-    asked = []
-    answer = batches.stored(tmp_path, keys, lambda p: asked.extend(p.tolist()) or p[:, None])
-    assert answer[:, 0].tolist() == list(range(6))
-    assert asked == [4, 5]
-
-
 class FakeSandbox:
+    """Makes noise of a file and remembers that it was asked."""
+
     def __init__(self):
         self.asked = []
 
-    def pixels(self, path, frame=0):
+    def thumbnail(self, path, frame, size, spacing):
         self.asked.append((path.name, frame))
         if path.name == "gone.dcm":
             raise UnreadableFile("there is no such file.")
-        return np.random.default_rng(frame).random((20, 40), dtype=np.float32)
+        return np.round(images.to_model_input(noise(frame), spacing, size)[0] * 255).astype(np.uint8)
+
+
+def noise(frame):
+    return np.random.default_rng(frame).random((20, 40), dtype=np.float32)
+
+
+class FakeSandboxes:
+    """Reads with one fake instead of several."""
+
+    def __init__(self, workers):
+        self.fake = FakeSandbox()
+
+    def map(self, do, items):
+        return (do(self.fake, item) for item in items)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
 
 
 def made_cohort(tmp_path, names):
@@ -62,13 +52,12 @@ def made_cohort(tmp_path, names):
 
 def test_model_inputs_are_read_once_and_as_images_says(workspace, tmp_path, monkeypatch):
     fake = FakeSandbox()
-    monkeypatch.setattr(sandbox, "get_sandbox", lambda: fake)
+    monkeypatch.setattr(batches, "get_sandbox", lambda: fake)
     cohort = made_cohort(tmp_path, ["a.dcm", "b.dcm"])
     x = batches.model_inputs(cohort, cohort.table, 32)
     assert x.shape == (2, 32, 32)
     assert x.dtype == np.float32
-    pixels = np.random.default_rng(1).random((20, 40), dtype=np.float32)
-    np.testing.assert_array_equal(x[1], images.to_model_input(pixels, None, 32)[0])
+    np.testing.assert_allclose(x[1], images.to_model_input(noise(1), None, 32)[0], atol=0.5 / 255 + 1e-6)
     np.testing.assert_array_equal(batches.model_inputs(cohort, cohort.table[::-1], 32), x[::-1])
     assert len(fake.asked) == 2
     cohort.table.loc[0, "file_mtime_ns"] = 2
@@ -77,8 +66,19 @@ def test_model_inputs_are_read_once_and_as_images_says(workspace, tmp_path, monk
     assert batches.model_inputs(cohort, cohort.table[:0], 32).shape == (0, 32, 32)
 
 
+def test_many_slices_are_read_side_by_side_and_in_order(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "Sandboxes", FakeSandboxes)
+    monkeypatch.setattr(batches, "get_sandbox", lambda: pytest.fail("one after the other"))
+    cohort = made_cohort(tmp_path, [f"{number}.dcm" for number in range(300)])
+    told = []
+    x = batches.model_inputs(cohort, cohort.table, 32, lambda *done: told.append(done))
+    assert told == [(256, 300), (300, 300)]
+    for frame in (0, 255, 299):
+        np.testing.assert_allclose(x[frame], images.to_model_input(noise(frame), None, 32)[0], atol=0.5 / 255 + 1e-6)
+
+
 def test_a_file_that_went_away_is_named_as_it_is_shown(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "get_sandbox", FakeSandbox)
+    monkeypatch.setattr(batches, "get_sandbox", FakeSandbox)
     cohort = made_cohort(tmp_path, ["gone.dcm"])
     with pytest.raises(CohortError, match=r"shown/gone\.dcm was indexed but .* no such file"):
         batches.model_inputs(cohort, cohort.table, 32)

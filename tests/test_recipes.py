@@ -267,7 +267,7 @@ def test_the_original_augmentation_is_another_one_and_has_its_own_stored_feature
         batches.augment(x, np.random.default_rng(0), "none")
     backbone = keras.Sequential([keras.Input((64, 64, 1)), keras.layers.Flatten()])
     for how in ("scanner", "original"):
-        stored = fitting.view_features(backbone, x[:2], 1, augmentation=how)
+        stored = features.view_features(backbone, x[:2], 1, augmentation=how)
         np.testing.assert_allclose(stored, batches.augmented_view(x[:2], 1, how).reshape(2, -1), atol=1e-6)
 
 

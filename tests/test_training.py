@@ -165,11 +165,12 @@ def test_without_weights_the_whole_network_learns_and_may_be_fine_tuned(made, tm
 def test_a_second_run_takes_features_from_the_store_and_gives_the_same_model(made, start, tmp_path, monkeypatch):
     first = new_run(tmp_path)
     training.train(config("dual", weights=start, epochs=2), first)
-    stores = sorted(get_settings().features_dir.rglob("*.npy"))
+    stores = sorted(get_settings().features_dir.rglob("*.chunk"))
+    assert stores
     second = first.with_name("again")
     second.mkdir()
     training.train(config("dual", weights=start, epochs=2), second)
-    assert sorted(get_settings().features_dir.rglob("*.npy")) == stores
+    assert sorted(get_settings().features_dir.rglob("*.chunk")) == stores
     x, _ = fresh(1)
     answers = [bundle.load(folder / "bundle").predict(x[..., None], verbose=0) for folder in (first, second)]
     for one, two in zip(*answers, strict=True):
