@@ -321,8 +321,14 @@ def test_errors_opens_a_slice_with_its_histogram(small):
     row = table[table["split"] == "test"].iloc[0]
     address = {"cell": f"{row['y_true']}|{row['y_pred']}", "slice": f"{row['SOPInstanceUID']}:{row['frame']}"}
     app = open_page("errors", **address)
-    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("plotly_chart")) == 1
     assert "Mutual information" in [metric.label for metric in app.metric]
+
+
+def test_errors_draws_accuracy_against_the_share_kept(small):
+    app = open_page("errors", view="Uncertainty")
+    assert len(app.get("plotly_chart")) == 1
+    assert "Accuracy on what is kept" in [metric.label for metric in app.metric]
 
 
 def test_errors_survives_nonsense_in_the_address(small):

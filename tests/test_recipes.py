@@ -18,6 +18,7 @@ from core import (
     cohort,
     compiling,
     default_split,
+    features,
     fitting,
     run_split,
     splits,

@@ -1,0 +1,73 @@
+"""Which predictions of a run are looked at: the head and the part of the split, with what is known of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core import runs
+from pages.shared import cached, state
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What every view of Errors is drawn from.
+
+    Attributes
+    ----------
+    run : Run
+    head, part : str
+        Of the model, and of the split.
+    rows : DataFrame
+        Predictions of that head and part whose truth is known, n of them, with ``key`` and ``p``.
+    kept : ndarray of bool
+        Which of the head's predictions these are.
+    samples : ndarray or None
+        Monte-Carlo probabilities, (n, T, classes), where the run keeps them.
+    names : list of str
+        The head's classes.
+    classes : list of str
+        Those of them that occur or are named.
+    """
+
+    run: runs.Run
+    head: str
+    part: str
+    rows: pd.DataFrame
+    kept: np.ndarray
+    samples: np.ndarray | None
+    names: list[str]
+    classes: list[str]
+
+
+def choose(run: runs.Run) -> Chosen:
+    """Draw the choice of head and part, and return what it leaves."""
+    table = cached.predictions(run)
+    heads = list(dict.fromkeys(table["head"]))
+    parts = [part for part in ("test", "validation", "train") if (table["split"] == part).any()]
+    left, right, _ = st.columns([1, 1.2, 2])
+    head = left.segmented_control(
+        "Head", heads, default=heads[-1], key="of_head", bind="query-params", required=True, on_change=close,
+        help="Which answer of the model is looked at.",
+    )  # fmt: skip
+    part = right.segmented_control(
+        "Slices of", parts, default=parts[0], key="of_split", bind="query-params", required=True, on_change=close,
+        help="Patients of the test part were never used in training.",
+    )  # fmt: skip
+    rows = table[table["head"] == head]
+    # A slice of which nobody knows the truth was answered, but is neither right nor wrong.
+    kept = ((rows["split"] == part) & rows["y_true"].notna()).to_numpy()
+    rows = rows[kept]
+    samples = cached.mc_samples(run, head)
+    names = run.card()["classes"][head]
+    seen = set(rows["y_true"]) | set(rows["y_pred"])
+    return Chosen(
+        run, head, part, rows, kept, None if samples is None else samples[kept], names,
+        [name for name in names if name in seen],
+    )  # fmt: skip
+
+
+def close() -> None:
+    """Forget the open cell and slice."""
+    state.put(**{state.CELL: None, state.SLICE: None, state.PAGE: None})
