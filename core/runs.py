@@ -64,6 +64,11 @@ class Run:
         """Folder of the trained model; it need not exist yet."""
         return self.folder / "bundle"
 
+    @property
+    def last(self) -> Path:
+        """Folder of the model as it was after the last epoch; `bundle` holds the best one."""
+        return self.folder / "last"
+
     def update(self, **changes: Any) -> None:
         """Change the status; readers see the old one or the new one, never half of it."""
         status = self._stored_status() if (self.folder / "status.json").exists() else {}
