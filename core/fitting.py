@@ -276,8 +276,9 @@ def _fit(
     told = Epochs(model, stage, n_epochs, watch, monitor, source, ask, config.early_stopping)
     if not told.over:
         callbacks = [told, *tensorboard(watch.folder / "tensorboard" / stage)]
+        # Sources shuffle by themselves; Keras would deal their batches in an order that no resumed run can know.
         model.fit(
             source, epochs=n_epochs, initial_epoch=told.first, validation_data=validation, callbacks=callbacks,
-            verbose=0,
+            shuffle=False, verbose=0,
         )  # fmt: skip
     told.finish()

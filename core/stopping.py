@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 #: Seconds that the work has to end by itself; whoever asked it to waits a little longer (`core.jobs.GRACE_S`).
-GRACE_S = 3.0
+GRACE_S = 2.5
 #: Seconds that a file which is being put in place may still take after that.
 _PATIENCE_S = 1.0
 

@@ -148,7 +148,9 @@ def train(
     )  # fmt: skip
     if watch.resumed:
         now = watch.resumed.now
-        report(_ENDS["read"], f"Going on after epoch {now.epoch} of {now.epochs} of the stage {now.stage}")
+        words = f"Going on after epoch {now.epoch} of {now.epochs} of the stage {now.stage}"
+        print(words, flush=True)
+        report(_ENDS["read"], words)
     for stage in stages:
         if not watch.is_past(stage):
             (fitting.fit_head if stage == "head" else partial(fitting.fit_whole, stage=stage))(
@@ -277,14 +279,23 @@ def main() -> int:
     parser.add_argument("run_dir", type=Path)
     folder = parser.parse_args().run_dir.resolve()
     run = runs.Run(folder.name, folder)
-    with stopping.StopSignal(lambda: run.update(state="cancelled", message=kept_words(folder))) as stop:
+    with stopping.StopSignal(lambda: _give_up(run)) as stop:
         return _run(run, stop)
+
+
+def _give_up(run: "runs.Run") -> None:
+    # It may have ended in the very last moment.
+    if run.status["state"] == "running":
+        run.update(state="cancelled", message=kept_words(run.folder))
 
 
 def _run(run: "runs.Run", stop: stopping.StopSignal) -> int:
     started = time.monotonic()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    run.update(state="running", pid=os.getpid(), started=now, progress=0.0, message="Starting")
+    if run.status.get("resume") is False:
+        checkpoints.discard(run.folder)
+    # Said once: should this process be killed, the next one goes on where it was.
+    run.update(state="running", pid=os.getpid(), started=now, progress=0.0, message="Starting", resume=None)
     told = [0.0, ""]
 
     def report(progress: float, message: str) -> None:

@@ -15,6 +15,7 @@ LIGHT = (
     "classify", "figures", "facets", "overview", "cohort_figures", "subsets", "default_split", "similar", "leaks",
     "listing", "dicom_fast", "idc", "idc_download", "label_queue", "label_log", "label_report", "label_agreement",
     "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons",
+    "checkpoints", "stopping", "epochs", "epoch_figures", "training",
 )  # fmt: skip
 
 

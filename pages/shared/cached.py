@@ -17,6 +17,7 @@ import streamlit as st
 from core import (
     cohort,
     cohort_figures,
+    epochs,
     facets,
     figures,
     idc,
@@ -487,6 +488,16 @@ def _predictions(run_id: str, stamp: tuple) -> pd.DataFrame:
         key=cohort.slice_keys(table),
         p=[float(np.max(proba)) for proba in table["y_proba"]],
     )
+
+
+def epoch_answers(run: runs.Run) -> epochs.EpochAnswers | None:
+    """What a run's model answered after each epoch; None for a run that kept nothing of it."""
+    return _epoch_answers(str(run.folder), _stamp(run.folder / epochs.EPOCHS_FILE))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _epoch_answers(folder: str, stamp: tuple) -> epochs.EpochAnswers | None:
+    return epochs.read(Path(folder))
 
 
 def mc_samples(run: runs.Run, head: str) -> np.ndarray | None:

@@ -19,6 +19,7 @@ CELL = "cell"  # "true|predicted" in the confusion matrix
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
+EPOCH = "epoch"  # of that run, from 1 over all stages: whose confusion matrix is shown
 VIEW = "view"  # which part of a page is open, bound
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound

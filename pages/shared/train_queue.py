@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core import figures, jobs, runs
-from pages.shared import state, widgets
+from pages.shared import state, train_epochs, widgets
 
 TONES = {
     "done": "good",
@@ -60,3 +60,4 @@ def draw_run(run: runs.Run) -> None:
         metrics = run.metrics()
         if len(metrics):
             st.plotly_chart(figures.learning_curve(metrics), width="stretch", key=f"curve-{run.id}")
+        train_epochs.draw(run)
