@@ -33,8 +33,8 @@ def accuracy_by_epoch(kept: EpochAnswers, head: str, place: int) -> go.Figure:
     plotly.graph_objects.Figure
     """
     figure = go.Figure(layout={"template": TEMPLATE, "height": 260})
-    for split in kept.parts(head):
-        share = kept.accuracy(head, split)
+    shares = {split: kept.accuracy(head, split) for split in kept.parts(head)}
+    for split, share in shares.items():
         figure.add_scatter(
             x=kept.numbers, y=share, mode="lines+markers", name=split,
             line={"color": SPLIT_COLOURS[split], "width": 2},
@@ -45,7 +45,12 @@ def accuracy_by_epoch(kept: EpochAnswers, head: str, place: int) -> go.Figure:
     if kept.best in kept.numbers:
         figure.add_vline(
             x=kept.best, line={"color": ORANGE, "width": 1, "dash": "dot"}, annotation_text="best",
-            annotation_position="bottom right",
+            annotation_position="bottom left" if kept.best > kept.numbers[-1] / 2 else "bottom right",
         )  # fmt: skip
-    figure.update_xaxes(title_text="Epoch", title_standoff=4)
-    return figure.update_yaxes(title_text="Accuracy", tickformat=".0%", rangemode="tozero", range=[0, 1.04])
+    # From the tenth below the worst epoch: what changes late is small beside what is right from the start.
+    lowest = min((share.min() for share in shares.values()), default=0.0)
+    floor = max(0.0, np.floor(10 * lowest - 0.5) / 10)
+    figure.update_xaxes(
+        title_text="Epoch", title_standoff=4, range=[0.5, kept.numbers[-1] + 0.5], tickformat="d", nticks=8
+    )
+    return figure.update_yaxes(title_text="Accuracy", tickformat=".0%", range=[floor, 1 + 0.04 * (1 - floor)])

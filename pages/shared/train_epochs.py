@@ -3,7 +3,9 @@
 import streamlit as st
 
 from core import epoch_figures, figures, runs
-from pages.shared import cached, state, widgets
+from pages.shared import cached, state
+
+MONITORS = {"val_loss": "validation loss", "loss": "training loss"}
 
 
 @st.fragment
@@ -33,7 +35,7 @@ def draw(run: runs.Run) -> None:
             f"Accuracy, {part}", f"{100 * matrix.accuracy:.1f} %",
             f"{100 * gain:+.1f} points since epoch {kept.numbers[0]}" if place else None,
         )  # fmt: skip
-        other.metric(f"{mark.monitor.replace('_', ' ')} of this epoch", f"{mark.value:.3f}")
+        other.metric(MONITORS[mark.monitor].capitalize(), f"{mark.value:.3f}")
         st.plotly_chart(
             epoch_figures.accuracy_by_epoch(kept, head, place), width="stretch", key=f"epoch-curve-{run.id}"
         )
@@ -72,5 +74,5 @@ def _small_print(run: runs.Run, kept) -> str:
     thinned = "" if len(kept.numbers) == kept.numbers[-1] else "Of many epochs an even choice is kept. "
     return (
         f"Each slice counts as {how}. {thinned}The best epoch is the one with the least "
-        f"{widgets.show(kept.marks[0].monitor.replace('_', ' '))}; it is the model that the run keeps."
+        f"{MONITORS[kept.marks[-1].monitor]}; its model is what the run keeps."
     )
