@@ -184,7 +184,7 @@ def confusion_matrix(matrix: "ConfusionMatrix") -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=share, x=list(matrix.classes), y=list(matrix.classes), text=written, texttemplate="%{text}",
-            customdata=counts,
+            customdata=counts, textfont={"size": 14},
             zmin=0, zmax=1, colorscale=[[0, "rgba(27,154,140,0.06)"], [1, "rgba(27,154,140,0.9)"]],
             showscale=False, xgap=2, ygap=2,
             hovertemplate="%{y} taken for %{x}: %{customdata} slices, %{z:.0%} of the class<extra></extra>",
