@@ -153,10 +153,10 @@ def test_each_kind_beats_the_majority_from_stored_features(made, start, tmp_path
 @pytest.mark.parametrize("kind", ["dual", "siamese"])
 def test_without_weights_the_whole_network_learns_and_may_be_fine_tuned(made, tmp_path, kind):
     folder = new_run(tmp_path)
-    # 9 epochs of a few batches: enough for stripes.
-    training.train(config(kind, weights="none", epochs=9, fine_tune_epochs=2, augment_views=0), folder)
+    # Batches are few: at 9 epochs one seed in five had not settled yet.
+    training.train(config(kind, weights="none", epochs=16, fine_tune_epochs=2, augment_views=0), folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["whole"] * 9 + ["fine-tuning"] * 2
+    assert [line["stage"] for line in lines] == ["whole"] * 16 + ["fine-tuning"] * 2
     x, truth = fresh()
     for head, accuracy in accuracies(folder, x, truth).items():
         assert accuracy > 1 / len(set(truth[head])) + 0.15, (head, accuracy)
