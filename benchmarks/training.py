@@ -29,6 +29,7 @@ from core.models import BUILDERS
 from core.models.mc_dropout import sample
 from core.models.parts import features_model
 from core.settings import get_settings
+from core.training_callbacks import Watch
 
 PASSES = 50
 
@@ -89,7 +90,7 @@ def plain(model: keras.Model, data: fitting.Data, config: RunConfig) -> None:
 def ours(model: keras.Model, data: fitting.Data, config: RunConfig) -> None:
     """Fit the head as a run does."""
     with tempfile.TemporaryDirectory() as folder:
-        watch = fitting.Watch(Path(folder), lambda *told: None, lambda: False, lambda: None)
+        watch = Watch(Path(folder), lambda *told: None, lambda: False, lambda mark: None)
         fitting.fit_head(model, data, config, watch)
 
 

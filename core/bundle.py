@@ -125,7 +125,7 @@ def load(folder: Path) -> "keras.Model":
     Parameters
     ----------
     folder : Path
-        ``<workspace>/runs/<run>/bundle`` or the shipped ``assets/weights``.
+        ``<workspace>/runs/<run>/bundle``, ``last`` beside it, or the shipped ``assets/weights``.
 
     Returns
     -------
@@ -164,10 +164,10 @@ def load(folder: Path) -> "keras.Model":
 
 
 def is_registered(folder: Path) -> bool:
-    """Tell whether `folder`, links followed, is a run's bundle in the workspace or the shipped weights."""
+    """Tell whether `folder`, links followed, is a run's best or last bundle in the workspace or the shipped weights."""
     place = Path(folder).resolve()
     runs = get_settings().runs_dir.resolve()
-    return place == WEIGHTS_DIR.resolve() or (place.name == "bundle" and place.parent.parent == runs)
+    return place == WEIGHTS_DIR.resolve() or (place.name in ("bundle", "last") and place.parent.parent == runs)
 
 
 def sha256(path: Path) -> str:

@@ -1,8 +1,5 @@
 """How a stage of training is compiled: what it minimises, by what steps, and when it ends early."""
 
-import json
-from pathlib import Path
-
 import keras
 from keras import ops
 
@@ -115,36 +112,3 @@ def compile_stage(model: keras.Model, config: RunConfig, share: float, steps: in
         loss if n == 1 else [loss] * n,
         weighted_metrics=[metric] if n == 1 else [[metric]] * n,
     )
-
-
-class Patience(keras.callbacks.Callback):
-    """End a stage when no epoch has been better for a while.
-
-    What ``metrics.jsonl`` holds of the stage already counts, so that a stage that goes on where it was broken off
-    ends where an unbroken one would.
-
-    Parameters
-    ----------
-    epochs : int
-        Epochs without a better one; 0 never ends it.
-    monitor : str
-        Name of the loss; less is better.
-    stage : str
-    metrics : Path
-        The run's ``metrics.jsonl``.
-    """
-
-    def __init__(self, epochs: int, monitor: str, stage: str, metrics: Path):
-        super().__init__()
-        self.epochs, self.monitor, self.stage, self.metrics = epochs, monitor, stage, metrics
-        self.values: list[float] = []
-
-    def on_train_begin(self, logs=None):
-        lines = self.metrics.read_text("utf-8").splitlines() if self.metrics.exists() else []
-        self.values = [line[self.monitor] for line in map(json.loads, lines) if line["stage"] == self.stage]
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.values.append(float(logs[self.monitor]))
-        best = min(range(len(self.values)), key=self.values.__getitem__)
-        if self.epochs and len(self.values) - 1 - best >= self.epochs:
-            self.model.stop_training = True

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,9 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     )
     if card["kind"] == "siamese":
         report(0.5, "Calling the jury")
-        _call_jury(run, made, card)
+        _call_jury(run.bundle, run.folder, made, card)
+        if (run.last / "references.parquet").exists():
+            _call_jury(run.last, run.last, made, card)
     report(0.5, "Asking the model")
     raw, features, embeddings = inference.forward(run.bundle, images, stored=True)
     y = batches.targets(rows, card["classes"])
@@ -208,9 +211,9 @@ def _rows(made: Cohort, run: Run) -> pd.DataFrame:
     return rows
 
 
-def _call_jury(run: Run, made: Cohort, card: dict[str, Any]) -> None:
-    """Write the references that training chose into the bundle, with their pictures."""
-    references = pd.read_parquet(run.folder / "references.parquet")
+def _call_jury(folder: Path, chosen: Path, made: Cohort, card: dict[str, Any]) -> None:
+    """Write the references that training chose into a bundle, with their pictures."""
+    references = pd.read_parquet(chosen / "references.parquet")
     table = made.table.drop(columns="split")
     rows = references[["SOPInstanceUID", "frame"]].merge(table, on=["SOPInstanceUID", "frame"], how="left")
     ((_, classes),) = card["classes"].items()
@@ -221,7 +224,7 @@ def _call_jury(run: Run, made: Cohort, card: dict[str, Any]) -> None:
         keys=tuple(slice_key(row) for row in references.to_dict("records")),
         embeddings=unit(np.stack(references["embedding"].to_list())).astype(np.float32),
         pictures=thumbnails.sprites(made, rows, _PICTURE),
-    ).save(run.bundle)
+    ).save(folder)
 
 
 def _calibrate(run: Run, raw: dict[str, np.ndarray], y: dict[str, np.ndarray], validation: np.ndarray) -> dict:

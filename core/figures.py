@@ -176,12 +176,18 @@ def confusion_matrix(matrix: "ConfusionMatrix") -> go.Figure:
     """Draw a confusion matrix; rows are the truth, coloured by their share of it."""
     counts = matrix.counts
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # Plotly takes a cell's colour for opaque, and would write dark on dark.
+    written = [
+        [f"<span style='color:{'white' if part > 0.5 else GREY}'>{n}</span>" for n, part in zip(*row, strict=True)]
+        for row in zip(counts, share, strict=True)
+    ]
     figure = go.Figure(
         go.Heatmap(
-            z=share, x=list(matrix.classes), y=list(matrix.classes), text=counts, texttemplate="%{text}",
+            z=share, x=list(matrix.classes), y=list(matrix.classes), text=written, texttemplate="%{text}",
+            customdata=counts, textfont={"size": 14},
             zmin=0, zmax=1, colorscale=[[0, "rgba(27,154,140,0.06)"], [1, "rgba(27,154,140,0.9)"]],
             showscale=False, xgap=2, ygap=2,
-            hovertemplate="%{y} taken for %{x}: %{text} slices, %{z:.0%} of the class<extra></extra>",
+            hovertemplate="%{y} taken for %{x}: %{customdata} slices, %{z:.0%} of the class<extra></extra>",
         ),
         layout={"template": TEMPLATE, "height": 140 + 40 * len(counts)},
     )  # fmt: skip

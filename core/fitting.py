@@ -1,20 +1,18 @@
 """The stages of training: the head on stored features, then the whole network on changing views."""
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from core import batches, compiling, tensorboard
+from core import batches, compiling, epochs, tensorboard
 from core.config import RunConfig
 from core.features import view_features
 from core.models.mc_dropout import head_model
-from core.models.parts import features_model
-from core.models.siamese import cosine_model, pair_head
+from core.models.parts import encoder_of, features_model
+from core.models.siamese import cosine_model, embedding_head, pair_head
+from core.training_answers import BATCH, by_batches, head_ask, in_chunks, prototype_ask
+from core.training_callbacks import STAGES, Ask, Epochs, Watch
 
 
 @dataclass(frozen=True)
@@ -43,127 +41,90 @@ class Data:
         known = np.any([y >= 0 for y in self.y.values()], axis=0)
         return np.flatnonzero((self.split == split) & known)
 
-
-@dataclass
-class Watch:
-    """Who is told of each epoch, and who may stop the work.
-
-    Attributes
-    ----------
-    folder : Path
-        The run folder, for ``metrics.jsonl`` and ``tensorboard/``.
-    progress : callable
-        Called with (stage, share of the stage from 0 to 1, message).
-    cancelled : callable
-        Tells whether to stop.
-    on_best : callable
-        Called after each better epoch of a stage that trains the whole network.
-    """
-
-    folder: Path
-    progress: Callable[[str, float, str], None]
-    cancelled: Callable[[], bool]
-    on_best: Callable[[], None]
-    epochs_done: int = field(default=0)
+    @property
+    def asked(self) -> np.ndarray:
+        """Positions of the rows whose answers are kept by epoch, those of validation and test."""
+        return np.sort(np.concatenate([self.rows(split) for split in epochs.ASKED]))
 
 
-class _Epochs(keras.callbacks.Callback):
-    """Write metrics, tell progress, keep the best weights, stop when asked."""
+class _Batches(keras.utils.PyDataset):
+    """Batches that depend on seed, stage and epoch alone, so that a resumed run sees those of an unbroken one."""
 
-    def __init__(self, stage: str, title: str, epochs: int, watch: Watch, monitor: str, save_best: bool):
+    def __init__(self, config: RunConfig, stage: str, n: int):
         super().__init__()
-        self.stage, self.title, self.epochs, self.watch = stage, title, epochs, watch
-        self.monitor, self.save_best = monitor, save_best
-        self.best, self.best_weights, self.started = np.inf, None, time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.watch.cancelled():
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch, logs=None):
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        for prefix in ("", "val_"):
-            heads = [
-                value
-                for name, value in values.items()
-                if name.endswith("_accuracy") and name != "val_accuracy" and name.startswith("val_") == bool(prefix)
-            ]
-            if heads:
-                values[f"{prefix}accuracy"] = float(np.mean(heads))
-        seconds = time.monotonic() - self.started
-        line = {"stage": self.stage, "epoch": epoch + 1, "seconds": round(seconds, 3), **values}
-        with (self.watch.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self.watch.epochs_done += 1
-        if values[self.monitor] < self.best or self.best_weights is None:
-            self.best = values[self.monitor]
-            self.best_weights = self.model.get_weights()
-            if self.save_best:
-                self.watch.on_best()
-        left = seconds / (epoch + 1) * (self.epochs - epoch - 1)
-        message = f"{self.title}: epoch {epoch + 1} of {self.epochs}, about {left:.0f} s left in this stage"
-        self.watch.progress(self.stage, (epoch + 1) / self.epochs, message)
-        if self.watch.cancelled():
-            self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        if self.best_weights is not None:
-            self.model.set_weights(self.best_weights)
-
-
-class _Views(keras.utils.PyDataset):
-    """Shuffled batches of augmented images."""
-
-    def __init__(self, data: Data, rows: np.ndarray, weights: list[np.ndarray], config: RunConfig):
-        super().__init__()
-        self.data, self.rows, self.weights, self.size = data, rows, weights, config.batch_size
-        self.rng = np.random.default_rng(config.random_state)
-        self.order = self.rng.permutation(len(rows))
-        self.augmentation = config.augmentation if config.augment_views else ""
+        self.size, self.n = config.batch_size, n
+        self.seed = (config.random_state, STAGES.index(stage))
+        self.begin(0)
 
     def __len__(self):
-        return -(-len(self.rows) // self.size)
+        return -(-self.n // self.size)
+
+    def begin(self, epoch: int) -> None:
+        """Draw an epoch's order."""
+        self.epoch = epoch
+        self.draw(self.rng())
+
+    def draw(self, rng: np.random.Generator) -> None:
+        self.order = rng.permutation(self.n)
+
+    def rng(self, *more: int) -> np.random.Generator:
+        return np.random.default_rng([*self.seed, self.epoch, *more])
+
+    def part(self, i: int) -> slice:
+        return slice(i * self.size, (i + 1) * self.size)
+
+
+class _Rows(_Batches):
+    """Shuffled batches of stored features."""
+
+    def __init__(self, x: np.ndarray, y: list, weights: list, config: RunConfig):
+        self.x, self.y, self.weights = x, y, weights
+        super().__init__(config, "head", len(x))
 
     def __getitem__(self, i):
-        chosen = self.order[i * self.size : (i + 1) * self.size]
+        chosen = self.order[self.part(i)]
+        return self.x[chosen], _plain([y[chosen] for y in self.y]), _plain([w[chosen] for w in self.weights])
+
+
+class _Views(_Batches):
+    """Shuffled batches of augmented images."""
+
+    def __init__(self, data: Data, rows: np.ndarray, weights: list[np.ndarray], config: RunConfig, stage: str):
+        self.data, self.rows, self.weights = data, rows, weights
+        self.augmentation = config.augmentation if config.augment_views else ""
+        super().__init__(config, stage, len(rows))
+
+    def __getitem__(self, i):
+        chosen = self.order[self.part(i)]
         rows = self.rows[chosen]
         x = self.data.images[rows]
-        x = batches.augment(x, self.rng, self.augmentation) if self.augmentation else x
+        x = batches.augment(x, self.rng(i), self.augmentation) if self.augmentation else x
         y = [np.maximum(y[rows], 0) for y in self.data.y.values()]
         return x[..., None], _plain(y), _plain([w[chosen] for w in self.weights])
 
-    def on_epoch_end(self):
-        self.order = self.rng.permutation(len(self.rows))
 
-
-class _Pairs(keras.utils.PyDataset):
+class _Pairs(_Batches):
     """Batches of pairs: of stored features (views, m, d), or of images that are augmented on the way."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, patient: np.ndarray, config: RunConfig, images: bool):
-        super().__init__()
-        self.x, self.y, self.patient, self.images = x, y, patient, images
-        self.config, self.rng = config, np.random.default_rng(config.random_state)
-        self.n = max(2 * config.batch_size, len(y))
-        self.on_epoch_end()
+    def __init__(self, x: np.ndarray, y: np.ndarray, patient: np.ndarray, config: RunConfig, stage: str):
+        self.x, self.y, self.patient, self.images = x, y, patient, stage != "head"
+        self.augmentation = config.augmentation if config.augment_views else ""
+        self.balanced = config.class_balance != "none"
+        super().__init__(config, stage, max(2 * config.batch_size, len(y)))
 
-    def __len__(self):
-        return -(-self.n // self.config.batch_size)
+    def draw(self, rng: np.random.Generator) -> None:
+        self.drawn = batches.pairs(self.y, self.patient, rng, self.n, self.balanced)
 
     def __getitem__(self, i):
-        part = slice(i * self.config.batch_size, (i + 1) * self.config.batch_size)
-        sides = [self._side(rows[part]) for rows in self.drawn[:2]]
-        return tuple(sides), self.drawn[2][part, None]
+        rng = self.rng(i)
+        sides = [self._side(rows[self.part(i)], rng) for rows in self.drawn[:2]]
+        return tuple(sides), self.drawn[2][self.part(i), None]
 
-    def _side(self, rows: np.ndarray) -> np.ndarray:
+    def _side(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.images:
-            return self.x[self.rng.integers(0, len(self.x), len(rows)), rows]
+            return self.x[rng.integers(0, len(self.x), len(rows)), rows]
         images = self.x[rows]
-        how = self.config.augmentation if self.config.augment_views else ""
-        return (batches.augment(images, self.rng, how) if how else images)[..., None]
-
-    def on_epoch_end(self):
-        balanced = self.config.class_balance != "none"
-        self.drawn = batches.pairs(self.y, self.patient, self.rng, self.n, balanced)
+        return (batches.augment(images, rng, self.augmentation) if self.augmentation else images)[..., None]
 
 
 def _plain(parts: list):
@@ -173,8 +134,15 @@ def _plain(parts: list):
 
 def fit_head(model: keras.Model, data: Data, config: RunConfig, watch: Watch) -> None:
     """Train what follows ``features`` on stored features of each slice and its views; `model` is changed in place."""
+    siamese = config.kind == "siamese"
+    head = _pairs_model(pair_head(model), config) if siamese else head_model(model)
+    before = watch.checkpoint_of("head")
+    if before and before.over:
+        # No epoch is left, so no features are needed.
+        Epochs(head, "head", config.epochs, watch, before.now.monitor).finish()
+        return
     backbone = features_model(model)
-    train, held = data.rows("train"), data.rows("validation")
+    train, held, asked = data.rows("train"), data.rows("validation"), data.asked
     n_views = 1 + config.augment_views
 
     def report(view: int, done: int, total: int) -> None:
@@ -185,22 +153,24 @@ def fit_head(model: keras.Model, data: Data, config: RunConfig, watch: Watch) ->
         view_features(backbone, data.images[train], v, lambda d, t, v=v: report(v, d, t), config.augmentation)
         for v in range(n_views)
     ]
-    held_features = view_features(backbone, data.images[held], 0) if len(held) else None
-    if config.kind == "siamese":
+    # Validation and test at one go; only the former is trained by.
+    asked_features = view_features(backbone, data.images[asked], 0) if len(asked) else stacked[0][:0]
+    held_features = asked_features[np.searchsorted(asked, held)] if len(held) else None
+    if siamese:
         (y,) = data.y.values()
-        source = _Pairs(np.stack(stacked), y[train], data.patient[train], config, images=False)
+        source = _Pairs(np.stack(stacked), y[train], data.patient[train], config, "head")
         validation = _held_pairs(held_features, y[held], data.patient[held], config)
-        _fit(pair_head(model), source, validation, config, config.epochs, 1.0, "head", watch)
-        return
-    order = _repeats(data, train, config)
-    weights = _weights(data, train[order], config)
-    y = [np.tile(np.maximum(y[train[order]], 0), n_views) for y in data.y.values()]
-    source = (
-        np.concatenate([features[order] for features in stacked]),
-        _plain(y),
-        _plain([np.tile(w, n_views) for w in weights]),
-    )
-    _fit(head_model(model), source, _held(held_features, data, held), config, config.epochs, 1.0, "head", watch)
+        embed = embedding_head(model)
+        ask = prototype_ask(lambda x: in_chunks(embed, x), stacked[0], y[train], data.classes, asked_features)
+    else:
+        order = _repeats(data, train, config)
+        weights = _weights(data, train[order], config)
+        y = [np.tile(np.maximum(y[train[order]], 0), n_views) for y in data.y.values()]
+        x = np.concatenate([features[order] for features in stacked])
+        source = _Rows(x, y, [np.tile(w, n_views) for w in weights], config)
+        validation = _held(held_features, data, held)
+        ask = head_ask(lambda: in_chunks(head, asked_features), data.classes)
+    _fit(head, source, validation, config, config.epochs, 1.0, "head", watch, ask)
 
 
 def fit_whole(model: keras.Model, data: Data, config: RunConfig, watch: Watch, stage: str) -> None:
@@ -212,20 +182,40 @@ def fit_whole(model: keras.Model, data: Data, config: RunConfig, watch: Watch, s
         ``whole`` starts from random weights. ``fine-tuning`` goes at a low rate and leaves the statistics of batch
         normalisation alone, which a few small batches would spoil.
     """
-    train, held = data.rows("train"), data.rows("validation")
+    train, held, asked = data.rows("train"), data.rows("validation"), data.asked
     fine = stage == "fine-tuning"
     for layer in features_model(model).layers:
         layer.trainable = not (fine and isinstance(layer, keras.layers.BatchNormalization))
-    epochs = config.fine_tune_epochs if fine else config.epochs
+    n_epochs = config.fine_tune_epochs if fine else config.epochs
     if config.kind == "siamese":
         (y,) = data.y.values()
-        source = _Pairs(data.images[train], y[train], data.patient[train], config, images=True)
+        source = _Pairs(data.images[train], y[train], data.patient[train], config, stage)
         validation = _held_pairs(data.images[held][..., None], y[held], data.patient[held], config)
+        embed = encoder_of(model)
+        ask = prototype_ask(
+            lambda x: by_batches(embed, x, watch.cancelled), data.images[train], y[train], data.classes,
+            data.images[asked],
+        )  # fmt: skip
     else:
         train = train[_repeats(data, train, config)]
-        source = _Views(data, train, _weights(data, train, config), config)
+        source = _Views(data, train, _weights(data, train, config), config, stage)
         validation = _held(data.images[held][..., None], data, held)
-    _fit(model, source, validation, config, epochs, config.fine_tune_rate if fine else 1.0, stage, watch)
+        ask = head_ask(lambda: by_batches(model, data.images[asked], watch.cancelled), data.classes)
+    fitted = _pairs_model(model, config) if config.kind == "siamese" else model
+    _fit(fitted, source, validation, config, n_epochs, config.fine_tune_rate if fine else 1.0, stage, watch, ask)
+
+
+def _pairs_model(model: keras.Model, config: RunConfig) -> keras.Model:
+    """Return what a Siamese stage trains: the contrastive loss judges the cosine itself."""
+    return cosine_model(model) if config.pair_loss == "contrastive" else model
+
+
+def training_embeddings(model: keras.Model, data: Data, frozen: bool) -> np.ndarray:
+    """Return a Siamese model's embeddings (n, e) of the training slices; quick while the backbone is `frozen`."""
+    images = data.images[data.rows("train")]
+    if frozen:
+        return in_chunks(embedding_head(model), view_features(features_model(model), images, 0))[0]
+    return encoder_of(model).predict(images[..., None], batch_size=BATCH, verbose=0)
 
 
 def _repeats(data: Data, rows: np.ndarray, config: RunConfig) -> np.ndarray:
@@ -256,19 +246,17 @@ def _held_pairs(x: np.ndarray | None, y: np.ndarray, patient: np.ndarray, config
     return (x[first], x[second]), same[:, None]
 
 
-def _fit(model, source, validation, config: RunConfig, epochs: int, rate: float, stage: str, watch: Watch) -> None:
-    if config.kind == "siamese" and config.pair_loss == "contrastive":
-        model = cosine_model(model)
-    per_epoch = -(-len(source[0]) // config.batch_size) if isinstance(source, tuple) else len(source)
-    compiling.compile_stage(model, config, rate, epochs * per_epoch)
-    title = {"head": "Head", "whole": "Whole network", "fine-tuning": "Fine-tuning"}[stage]
+def _fit(
+    model, source, validation, config: RunConfig, n_epochs: int, rate: float, stage: str, watch: Watch, ask: Ask
+) -> None:
+    compiling.compile_stage(model, config, rate, n_epochs * len(source))
     monitor = "val_loss" if validation is not None else "loss"
-    told = _Epochs(stage, title, epochs, watch, monitor, save_best=stage != "head")
-    patience = compiling.Patience(config.early_stopping, monitor, stage, watch.folder / "metrics.jsonl")
-    callbacks = [patience, told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
-    options = {"epochs": epochs, "validation_data": validation, "callbacks": callbacks, "verbose": 0}
-    if isinstance(source, tuple):
-        x, y, weights = source
-        model.fit(x, y, sample_weight=weights, batch_size=config.batch_size, **options)
-    else:
-        model.fit(source, **options)
+    told = Epochs(model, stage, n_epochs, watch, monitor, source, ask, config.early_stopping)
+    if not told.over:
+        callbacks = [told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
+        # Sources shuffle by themselves; Keras would deal their batches in an order that no resumed run can know.
+        model.fit(
+            source, epochs=n_epochs, initial_epoch=told.first, validation_data=validation, callbacks=callbacks,
+            shuffle=False, verbose=0,
+        )  # fmt: skip
+    told.finish()

@@ -130,6 +130,11 @@ class Run:
                 Path(fresh).write_text(json.dumps(status, indent=2), encoding="utf-8")
             _read.pop(str(path), None)
 
+    @property
+    def last(self) -> Path:
+        """Folder of the model as it was after the last epoch; `bundle` holds the best one."""
+        return self.folder / "last"
+
     def update(self, **changes: Any) -> None:
         """Change the status, whatever it is."""
         with self.changing() as status:

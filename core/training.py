@@ -6,28 +6,26 @@ Light to import: Keras is loaded by `train`, after the process has learnt how to
 import argparse
 import importlib
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, novelty, preflight, run_split, runs, splits
+from core import batches, checkpoints, cohort, epochs, novelty, preflight, run_split, runs, splits, stopping
 from core.config import RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
 from core.slice_table import Cohort, replaced
 
 if TYPE_CHECKING:
-    import keras
-
     from core.fitting import Data
 
 __all__ = ["Cancelled", "RunConfig", "train"]
@@ -55,14 +53,17 @@ def train(
 
     Slices with a label are split by patient. With a frozen backbone, features of each slice and of its changed
     views are computed once and kept in the workspace, and the head is trained on them; fine-tuning of the whole
-    network may follow. Each stage ends with the weights of its best epoch, by loss on the validation patients.
+    network may follow. The best epoch, by loss on the validation patients, is what is kept, and the last one beside
+    it. After each epoch the state is written down; when the folder holds such a state, of the same configuration and
+    the same slices with the same labels, the run goes on after that epoch instead of beginning anew.
 
     Parameters
     ----------
     config : RunConfig
     run_dir : Path
-        The run's folder: split.parquet, metrics.jsonl, tensorboard/, bundle/ and, for Siamese runs,
-        references.parquet are written into it, then what `core.evaluation.evaluate` writes.
+        The run's folder: split.parquet, metrics.jsonl, tensorboard/, bundle/ (the best epoch), last/, epochs.npz
+        and, for Siamese runs, references.parquet are written into it, then what `core.evaluation.evaluate` writes;
+        checkpoint.npz is there until the run is done.
     report : callable, optional
         Called with (progress from 0 to 1, message).
     cancelled : callable, optional
@@ -91,18 +92,23 @@ def train(
     table, classes = _labelled(made, config)
     split_hash = _write_split(table, run_dir)
 
+    def stop_if_cancelled() -> None:
+        if cancelled():
+            raise Cancelled(kept_words(run_dir))
+
     def reading(done: int, total: int) -> None:
-        _stop_if(cancelled)
+        stop_if_cancelled()
         report(_ENDS["read"] * done / max(total, 1), f"Reading slices: {done} of {total}")
 
     # Keras takes seconds to load, and reading is done by other processes.
     threading.Thread(target=importlib.import_module, args=("core.fitting",), daemon=True).start()
     images = batches.model_inputs(made, table, config.image_size, reading)
-    _stop_if(cancelled)
+    stop_if_cancelled()
     report(_ENDS["read"], "Starting Keras")
 
     from core import backend_tensorflow, bundle, fitting
     from core.models import BUILDERS, float32_twin
+    from core.training_callbacks import Watch
 
     backend_tensorflow.choose_device(get_settings().device)
     backend_tensorflow.set_determinism(config.random_state)
@@ -112,52 +118,91 @@ def train(
     )
     card = _card(config, classes, data, split_hash)
     card["limits"] += preflight.limits(run_dir)
+    twin = float32_twin(config, classes)
 
     def progress(stage: str, share: float, message: str) -> None:
         if stage == "features":
-            _stop_if(cancelled)
+            stop_if_cancelled()
         names = list(_ENDS)
         start = _ENDS["read"] if stage == "whole" else _ENDS[names[names.index(stage) - 1]]
         report(start + share * (_ENDS[stage] - start), message)
 
-    twin = float32_twin(config, classes)
-
-    def save() -> dict:
+    def save(kept: str, mark: checkpoints.EpochMark) -> None:
+        folder = run_dir / ("bundle" if kept == "best" else "last")
         trained = model
         if twin is not None:
             twin.set_weights(model.get_weights())
             trained = twin
+        jury = None
         if config.kind == "siamese":
-            _write_references(trained, data, table, config, run_dir)
-        return bundle.save(trained, card, run_dir / "bundle")
+            frozen = mark.stage == "head"
+            jury = _references(fitting.training_embeddings(trained, data, frozen), data, table, config)
+        with stopping.together:
+            if jury is not None:
+                _write_references(jury, run_dir if kept == "best" else folder)
+            bundle.save(trained, {**card, "epoch": mark.to_card(kept)}, folder)
 
-    (run_dir / "metrics.jsonl").unlink(missing_ok=True)
-    watch = fitting.Watch(run_dir, progress, cancelled, on_best=save)
-    if config.weights == "none":
-        fitting.fit_whole(model, data, config, watch, "whole")
-    else:
-        fitting.fit_head(model, data, config, watch)
-    saved = save() if watch.epochs_done else {}
-    if config.fine_tune_epochs and not cancelled():
-        fitting.fit_whole(model, data, config, watch, "fine-tuning")
-        saved = save()
-    if cancelled():
-        kept = f"the best of {watch.epochs_done} epochs is kept" if saved else "nothing had been learnt yet"
-        raise Cancelled(f"Cancelled; {kept}.")
+    stages = ["whole" if config.weights == "none" else "head", *(["fine-tuning"] if config.fine_tune_epochs else [])]
+    watch = Watch(
+        run_dir, progress, cancelled,
+        on_best=partial(save, "best"),
+        on_last=partial(save, "last"),
+        final=stages[-1],
+        total=config.epochs + config.fine_tune_epochs,
+        **_where_to_begin(config, run_dir, data, split_hash),
+    )  # fmt: skip
+    if watch.resumed:
+        now = watch.resumed.now
+        words = f"Going on after epoch {now.epoch} of {now.epochs} of the stage {now.stage}"
+        print(words, flush=True)
+        report(_ENDS["read"], words)
+    for stage in stages:
+        if not watch.is_past(stage):
+            (fitting.fit_head if stage == "head" else partial(fitting.fit_whole, stage=stage))(
+                model, data, config, watch
+            )
+        stop_if_cancelled()
 
     from core import evaluation
 
-    report(_ENDS["fine-tuning"], "Evaluating")
-    evaluation.evaluate(
-        runs.Run(run_dir.name, run_dir),
-        lambda done, message: report(_ENDS["fine-tuning"] + done * (1 - _ENDS["fine-tuning"]), message),
-    )
+    def judging(done: float, message: str) -> None:
+        stop_if_cancelled()
+        report(_ENDS["fine-tuning"] + done * (1 - _ENDS["fine-tuning"]), message)
+
+    judging(0.0, "Evaluating")
+    evaluation.evaluate(runs.Run(run_dir.name, run_dir), judging)
+    checkpoints.discard(run_dir)
     return bundle.read_card(run_dir / "bundle")
 
 
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("Cancelled before anything had been learnt.")
+def _where_to_begin(config: RunConfig, run_dir: Path, data: "Data", split_hash: str) -> dict[str, Any]:
+    """Tidy up after an earlier process, and find what there is to go on from."""
+    checkpoints.sweep(run_dir)
+    fingerprint = checkpoints.fingerprint(config, split_hash, data.y)
+    before = checkpoints.read(run_dir, fingerprint)
+    checkpoints.keep_metrics(run_dir, before.epochs_done if before else 0)
+    answers = None
+    if len(rows := data.asked):
+        answers = epochs.read(run_dir) if before else None
+        answers = answers or epochs.begin(
+            data.classes, {head: y[rows] for head, y in data.y.items()}, data.split[rows], rows
+        )
+        if before:
+            answers = epochs.until(answers, before.epochs_done, before.best_number)
+    if before is None:
+        checkpoints.discard(run_dir)
+        (run_dir / epochs.EPOCHS_FILE).unlink(missing_ok=True)
+    return {"fingerprint": fingerprint, "resumed": before, "answers": answers}
+
+
+def kept_words(run_dir: Path) -> str:
+    """Say what is left of a run that was cancelled."""
+    state = checkpoints.glance(run_dir)
+    if state is None:
+        return "Cancelled before anything had been learnt."
+    n = state.epochs_done
+    kept = f"the best of {n} epochs is kept" if (run_dir / "bundle" / "card.json").exists() else "no model is kept yet"
+    return f"Cancelled; {kept}. Resuming goes on after epoch {state.now.epoch} of the stage {state.now.stage}."
 
 
 def _labelled(made: Cohort, config: RunConfig) -> tuple[pd.DataFrame, dict[str, list[str]]]:
@@ -211,14 +256,9 @@ def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_
     }
 
 
-def _write_references(
-    model: "keras.Model", data: "Data", table: pd.DataFrame, config: RunConfig, run_dir: Path
-) -> None:
+def _references(embeddings: np.ndarray, data: "Data", table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """Choose the jury: for each class the training slices nearest its centre, of as many patients as there are."""
-    from core.models.parts import encoder_of
-
     rows = data.rows("train")
-    embeddings = encoder_of(model).predict(data.images[rows][..., None], batch_size=64, verbose=0)
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     ((head, names),) = data.classes.items()
     chosen: list[int] = []
@@ -235,7 +275,11 @@ def _write_references(
     references["cohort"] = config.cohort
     references["label"] = [names[number] for number in data.y[head][rows[chosen]]]
     references["embedding"] = [embeddings[row].astype(np.float32).tolist() for row in chosen]
-    with replaced(run_dir / "references.parquet") as fresh:
+    return references
+
+
+def _write_references(references: pd.DataFrame, folder: Path) -> None:
+    with replaced(folder / "references.parquet") as fresh:
         references.to_parquet(fresh, index=False)
 
 
@@ -244,23 +288,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m core.training", description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path)
     folder = parser.parse_args().run_dir.resolve()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     run = runs.Run(folder.name, folder)
+    with stopping.StopSignal(lambda: _give_up(run)) as stop:
+        return _run(run, stop)
+
+
+def _give_up(run: "runs.Run") -> None:
+    # It may have ended in the very last moment.
+    if run.status["state"] == "running":
+        run.update(state="cancelled", message=kept_words(run.folder))
+
+
+def _run(run: "runs.Run", stop: stopping.StopSignal) -> int:
     started = time.monotonic()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    run.update(state="running", pid=os.getpid(), started=now, progress=0.0, message="Starting")
+    if run.status.get("resume") is False:
+        checkpoints.discard(run.folder)
+    # Said once: should this process be killed, the next one goes on where it was.
+    run.update(state="running", pid=os.getpid(), started=now, progress=0.0, message="Starting", resume=None)
     told = [0.0, ""]
 
     def report(progress: float, message: str) -> None:
         # Four times a second is as often as anybody looks.
-        if time.monotonic() - told[0] < 0.25 and message.split(":")[0] == told[1]:
+        if stop.is_set() or (time.monotonic() - told[0] < 0.25 and message.split(":")[0] == told[1]):
             return
         told[:] = time.monotonic(), message.split(":")[0]
         run.update(progress=round(progress, 4), message=message)
 
     try:
-        card = train(run.config, folder, report, stop.is_set)
+        card = train(run.config, run.folder, report, stop.is_set)
     except Cancelled as error:
         run.update(state="cancelled", message=str(error))
         return 0

@@ -100,7 +100,9 @@ def test_learning_curve_before_the_first_epoch():
 def test_matrix_colours_by_share_of_the_truth():
     heatmap = all_figures()["matrix"].data[0]
     np.testing.assert_allclose(heatmap.z, [[0.75, 0.25], [0, 1]])
-    np.testing.assert_array_equal(heatmap.text, [[3, 1], [0, 4]])
+    np.testing.assert_array_equal(heatmap.customdata, [[3, 1], [0, 4]])
+    # White on a strong colour; on a faint one what can be read on light and dark pages.
+    assert [text.count("white") for text in np.ravel(heatmap.text)] == [1, 0, 0, 1]
 
 
 def test_viridis_is_monotonic_in_lightness():

@@ -28,6 +28,7 @@ from core.config import CHOICES, KINDS, RANGES, RunConfig
 from core.errors import ConfigError
 from core.models import BUILDERS, float32_twin, parts, siamese
 from core.run_words import WORDS
+from core.training_callbacks import Epochs, Watch
 
 CLASSES = {"plane": ["axial", "coronal", "sagittal"]}
 
@@ -224,30 +225,25 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases():
     np.testing.assert_array_equal(bias, before[1])
 
 
-def test_patience_ends_a_stage_and_counts_what_the_run_has_done_before(tmp_path):
-    class Model:
-        stop_training = False
-
+def test_patience_ends_a_stage_and_counts_from_the_best_epoch(tmp_path):
     def ended(losses: list[float], patience: int) -> int | None:
-        told, model = compiling.Patience(patience, "val_loss", "head", tmp_path / "metrics.jsonl"), Model()
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        model.optimizer.build(model.trainable_variables)
+        watch = Watch(tmp_path, lambda *told: None, lambda: False, lambda mark: None)
+        told = Epochs(model, "head", len(losses) + 1, watch, "val_loss", patience=patience)
         told.set_model(model)
         told.on_train_begin()
-        for epoch, loss in enumerate(losses, 1):
+        model.stop_training = False
+        for epoch, loss in enumerate(losses):
             told.on_epoch_end(epoch, {"val_loss": loss})
             if model.stop_training:
-                return epoch
+                return epoch + 1
         return None
 
     assert ended([3, 2, 2.5, 2.4, 1, 2, 3, 4], 3) == 8
     assert ended([3, 2, 2.5, 2.4], 2) == 4
     assert ended([1, 2, 3, 4, 5, 6], 0) is None
-    lines = [
-        {"stage": "head", "val_loss": 0.5},
-        {"stage": "whole", "val_loss": 0.1},
-        {"stage": "head", "val_loss": 0.9},
-    ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert ended([1, 1, 1], 2) == 1
 
 
 # Augmentation

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import batches, bundle, cohort, fitting, runs, training
+from core import batches, bundle, cohort, runs, training
 from core.config import KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.models import BUILDERS, parts
@@ -153,10 +153,10 @@ def test_each_kind_beats_the_majority_from_stored_features(made, start, tmp_path
 @pytest.mark.parametrize("kind", ["dual", "siamese"])
 def test_without_weights_the_whole_network_learns_and_may_be_fine_tuned(made, tmp_path, kind):
     folder = new_run(tmp_path)
-    # 9 epochs of a few batches: enough for stripes.
-    training.train(config(kind, weights="none", epochs=9, fine_tune_epochs=2, augment_views=0), folder)
+    # Batches are few: at 9 epochs one seed in five had not settled yet.
+    training.train(config(kind, weights="none", epochs=16, fine_tune_epochs=2, augment_views=0), folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["whole"] * 9 + ["fine-tuning"] * 2
+    assert [line["stage"] for line in lines] == ["whole"] * 16 + ["fine-tuning"] * 2
     x, truth = fresh()
     for head, accuracy in accuracies(folder, x, truth).items():
         assert accuracy > 1 / len(set(truth[head])) + 0.15, (head, accuracy)
@@ -177,23 +177,6 @@ def test_a_second_run_takes_features_from_the_store_and_gives_the_same_model(mad
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_the_best_epoch_is_kept(tmp_path):
-    image = keras.Input((1,))
-    model = keras.Model(image, keras.layers.Dense(1, kernel_initializer="zeros")(image))
-    saved = []
-    watch = fitting.Watch(
-        tmp_path, lambda *told: None, lambda: False, lambda: saved.append(model.get_weights()[0].item())
-    )
-    epochs = fitting._Epochs("whole", "Whole network", 4, watch, "val_loss", save_best=True)
-    epochs.set_model(model)
-    for epoch, loss in enumerate((2.0, 1.0, 3.0, 1.5)):
-        model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
-        epochs.on_epoch_end(epoch, {"loss": -epoch, "val_loss": loss})
-    epochs.on_train_end()
-    assert model.get_weights()[0].item() == 1
-    assert saved == [0, 1]
-
-
 def test_cancelling_keeps_the_best_so_far(made, start, tmp_path):
     folder = new_run(tmp_path)
     stop = []
@@ -206,8 +189,12 @@ def test_cancelling_keeps_the_best_so_far(made, start, tmp_path):
         training.train(config("transfer", weights=start), folder, report, lambda: bool(stop))
     assert made == []
     bundle.load(folder / "bundle")
-    with pytest.raises(training.Cancelled, match="before anything"):
+    with pytest.raises(training.Cancelled, match="goes on after epoch 3"):
         training.train(config("transfer", weights=start), folder, None, lambda: True)
+    untouched = folder.with_name("untouched")
+    untouched.mkdir()
+    with pytest.raises(training.Cancelled, match="before anything"):
+        training.train(config("transfer", weights=start), untouched, None, lambda: True)
 
 
 def test_what_cannot_work_is_refused_in_words(made, tmp_path):

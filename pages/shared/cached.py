@@ -22,6 +22,7 @@ from core import (
     cohort_figures,
     compare,
     compare_figures,
+    epochs,
     facets,
     figures,
     idc,
@@ -593,6 +594,16 @@ def _predictions(run_id: str, stamp: tuple) -> pd.DataFrame:
         key=cohort.slice_keys(table),
         p=[float(np.max(proba)) for proba in table["y_proba"]],
     )
+
+
+def epoch_answers(run: runs.Run) -> epochs.EpochAnswers | None:
+    """What a run's model answered after each epoch; None for a run that kept nothing of it."""
+    return _epoch_answers(str(run.folder), _stamp(run.folder / epochs.EPOCHS_FILE))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _epoch_answers(folder: str, stamp: tuple) -> epochs.EpochAnswers | None:
+    return epochs.read(Path(folder))
 
 
 def mc_samples(run: runs.Run, head: str) -> np.ndarray | None:

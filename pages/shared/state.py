@@ -24,6 +24,7 @@ RUN_WORDS = "words"  # words that runs are searched by, bound
 HEAD = "head"  # head of the compared models that is looked at, bound
 AGAINST = "against"  # name of the run whose flips are shown, bound
 FLIP = "flip"  # which way, bound
+EPOCH = "epoch"  # of that run, from 1 over all stages: whose confusion matrix is shown
 VIEW = "view"  # which part of a page is open, bound
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound

@@ -6,7 +6,7 @@ from core import device_load, jobs, queue_plan, run_notes, runs
 from core.errors import CoreError
 from core.pace import spelled
 from core.queue_plan import Place
-from pages.shared import cached, run_actions, state, widgets
+from pages.shared import cached, run_actions, state, train_epochs, widgets
 
 #: Seconds between two looks at what runs, and at what waits: there less happens, and there is more to draw.
 _RUNNING_S, _WAITING_S = 2.0, 5.0
@@ -153,4 +153,5 @@ def draw_run(run: runs.Run) -> None:
         figure, _ = cached.learning_curve(run)
         if figure:
             st.plotly_chart(figure, width="stretch", key=f"curve-{run.id}")
+        train_epochs.draw(run)
         _log(run)
