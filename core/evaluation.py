@@ -126,7 +126,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     )
     if card["kind"] == "siamese":
         report(0.5, "Calling the jury")
-        _call_jury(run, made, card)
+        call_jury(run, made)
     report(0.5, "Asking the model")
     raw, features, embeddings = inference.forward(run.bundle, images)
     y = batches.targets(rows, card["classes"])
@@ -205,12 +205,20 @@ def _rows(made: Cohort, run: Run) -> pd.DataFrame:
     return rows
 
 
-def _call_jury(run: Run, made: Cohort, card: dict[str, Any]) -> None:
-    """Write the references that training chose into the bundle, with their pictures."""
+def call_jury(run: Run, made: Cohort | None = None) -> None:
+    """Write the references that a Siamese run's training chose into its bundle, with their pictures.
+
+    Parameters
+    ----------
+    run : Run
+    made : Cohort, optional
+        The run's cohort, where it is at hand.
+    """
+    made = made or cohort.read(run.config.cohort)
     references = pd.read_parquet(run.folder / "references.parquet")
     table = made.table.drop(columns="split")
     rows = references[["SOPInstanceUID", "frame"]].merge(table, on=["SOPInstanceUID", "frame"], how="left")
-    ((_, classes),) = card["classes"].items()
+    ((_, classes),) = run.card()["classes"].items()
     Jury(
         classes=tuple(classes),
         labels=tuple(references["label"]),

@@ -8,48 +8,57 @@ closed tab or a killed server changes nothing: the run goes on, and its folder t
 import argparse
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
-from core import runs
+from core import runners, runs
 from core.config import RunConfig
 from core.errors import RunError
+from core.runners import GRACE_S, TRAINING_COMMAND, runner_for
 from core.runs import Run
 from core.settings import PROJECT_DIR, get_settings
 
-#: A run has this long to end by itself after it was asked to.
-GRACE_S = 5.0
-TRAINING_COMMAND = (sys.executable, "-m", "core.training")
 
-
-def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND) -> Run:
+def submit(config: RunConfig, command: tuple[str, ...] = TRAINING_COMMAND, runner: str = runners.PROCESS) -> Run:
     """Queue a run, and make sure that somebody takes it.
 
     Parameters
     ----------
     config : RunConfig
     command : tuple of str
-        What trains; the run folder is appended.
+        What trains in a process of its own; the run folder is appended.
+    runner : {"process", "inline", "ray"}
+        What it runs on, see `core.runners`; *inline* trains at once, before this returns.
 
     Returns
     -------
     Run
-        In the state *queued*.
+        In the state *queued*; after *inline*, ended.
 
     Raises
     ------
     ConfigError
         When the configuration cannot work.
+    RunnerUnavailable
+        When another machine is meant that cannot be had.
+    RunError
+        When *inline* finds the device at work.
     """
     config.validate()
-    run = runs.create_run(config, message="Waiting for its turn", command=list(command))
+    runners.check(runner)
+    facts = {"message": "Waiting for its turn", "command": list(command), "runner": runner}
+    if runner == runners.INLINE:
+        with _lock() as mine:
+            if not mine:
+                raise RunError("Another run is training on this device. Queue this one: choose the runner process.")
+            run = runs.create_run(config, **facts)
+            _run_one(run)
+            return run
+    run = runs.create_run(config, **facts)
     ensure_dispatcher()
     return run
 
@@ -87,7 +96,7 @@ def cancel(run_id: str) -> Run:
         raise RunError(f"Run {run_id} is {status['state']}; there is nothing to cancel.")
     # The dispatcher, too, sees the process end, and must not take it for an accident.
     run.update(cancelling=True)
-    _end_group(status["pid"])
+    runner_for(run).cancel(GRACE_S)
     # The training says itself what it kept, where it still could.
     if run.status["state"] in ("running", "interrupted"):
         run.update(state="cancelled", message="Cancelled")
@@ -136,39 +145,22 @@ def _next() -> Run | None:
 
 def _wait_for_orphans() -> None:
     """Wait for trainings whose dispatcher was killed: they still have the device."""
-    while any(run.status["state"] == "running" for run in runs.list_runs()):
+    while any(run.status["state"] == "running" and runner_for(run).holds_device for run in runs.list_runs()):
         time.sleep(0.5)
 
 
 def _run_one(run: Run) -> None:
-    command = [*run.status.get("command", TRAINING_COMMAND), str(run.folder)]
-    with (run.folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=PROJECT_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    # From here on the run is running in every reader's eyes, however long the imports of the training take.
-    with suppress(psutil.NoSuchProcess):
-        run.update(state="running", pid=process.pid, message="Starting")
-    code = process.wait()
+    runner = runner_for(run)
+    runner.start()
+    if not runner.holds_device:
+        return
+    code = runner.wait()
     status = run.status
     if status.get("cancelling") and status["state"] in ("running", "interrupted"):
         run.update(state="cancelled", message="Cancelled")
     elif status["state"] in ("running", "interrupted"):
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         run.update(state="interrupted", message=f"Its process ended without a word ({how}); start it again.")
-
-
-def _end_group(pid: int) -> None:
-    """Ask a process group to end, and make it."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return
-        time.sleep(0.05)
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 @contextmanager

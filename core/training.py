@@ -230,12 +230,17 @@ def _write_references(
 
 
 def main() -> int:
-    """Run what a run folder asks for, and leave how it went in its status; returns the exit status."""
+    """Run what a run folder asks for until it is done or this process is told to end; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m core.training", description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path)
     folder = parser.parse_args().run_dir.resolve()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    return run_folder(folder, stop.is_set)
+
+
+def run_folder(folder: Path, cancelled: Callable[[], bool]) -> int:
+    """Run what a run folder asks for, and leave how it went in its status; returns the exit status."""
     run = runs.Run(folder.name, folder)
     started = time.monotonic()
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -250,7 +255,7 @@ def main() -> int:
         run.update(progress=round(progress, 4), message=message)
 
     try:
-        card = train(run.config, folder, report, stop.is_set)
+        card = train(run.config, folder, report, cancelled)
     except Cancelled as error:
         run.update(state="cancelled", message=str(error))
         return 0

@@ -14,7 +14,8 @@ LIGHT = (
     "cohort", "splits", "runs", "jobs", "inference", "evaluation", "uncertainty", "calibration", "series_vote",
     "classify", "figures", "facets", "overview", "cohort_figures", "subsets", "default_split", "similar", "leaks",
     "listing", "dicom_fast", "idc", "idc_download", "label_queue", "label_log", "label_report", "label_agreement",
-    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons",
+    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons", "runners", "ray_runner",
+    "ray_cluster", "ray_job", "carried",
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def loaded():
         "answer = {}\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(f'core.{name}')\n"
-        "    answer[name] = sorted({'tensorflow', 'keras', 'tf_keras_vis', 'streamlit'} & set(sys.modules))\n"
+        "    answer[name] = sorted({'tensorflow', 'keras', 'tf_keras_vis', 'streamlit', 'ray'} & set(sys.modules))\n"
         "print(json.dumps(answer))\n"
     )
 
