@@ -1,10 +1,23 @@
-"""The only place that speaks to TensorFlow directly; with another Keras backend each function does what Keras can."""
+"""The only place that speaks to TensorFlow directly; with another Keras backend each function does what Keras can.
 
+Several devices: each has a copy of the model and takes its part of each batch (TensorFlow's MirroredStrategy, Keras'
+DataParallel under JAX). A batch that does not fall into equal parts is not an inconvenience but a fault: under
+TensorFlow a copy without slices makes batch normalisation NaN, and JAX refuses. So `core.sharing` makes batches even.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from core.errors import ConfigError
+from core.settings import get_settings
+
+#: The strategy or distribution of this process, from `choose_device`, and how many devices share a batch.
+_shared: dict[str, Any] = {"by": 1, "how": None}
 
 
 def is_tensorflow() -> bool:
@@ -21,13 +34,16 @@ def set_determinism(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def choose_device(device: str = "auto") -> str:
+def choose_device(device: str = "auto", devices: int = 1) -> str:
     """Choose what to train on; must come before anything is computed.
 
     Parameters
     ----------
     device : str
         ``auto`` (what TensorFlow finds), ``cpu`` or ``gpu:N``.
+    devices : int
+        How many share each batch of what is built and trained inside `sharing`, from ``gpu:N`` on. Processors count
+        as one device, or as many as the setting ``logical_cpus`` splits them into.
 
     Returns
     -------
@@ -37,26 +53,88 @@ def choose_device(device: str = "auto") -> str:
     Raises
     ------
     ConfigError
-        For another word, for a GPU that is not there, and for any choice but ``auto`` on another backend.
+        For another word, for a GPU that is not there, for any choice but ``auto`` on another backend, and for more
+        devices than there are.
     """
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
         raise ConfigError(f"device must be auto, cpu or gpu:N. Received: {device!r}. Set SLICESCOPE_DEVICE.")
+    _shared.update(by=1, how=None)
     if not is_tensorflow():
         if device != "auto":
             raise ConfigError(f"On the {keras.backend.backend()} backend only device auto is known: set it there.")
+        _share(devices, [] if devices == 1 else _keras_devices())
         return keras.backend.backend()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "gpu" and int(number) >= len(gpus):
         raise ConfigError(f"{device} is not there ({len(gpus)} GPUs found). Set SLICESCOPE_DEVICE to auto or cpu.")
-    chosen = [] if device == "cpu" else gpus[int(number) : int(number) + 1] if kind == "gpu" else gpus[:1]
+    first = int(number) if kind == "gpu" else 0
+    chosen = [] if device == "cpu" else gpus[first : first + devices]
     if gpus:
         tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
+    _split_processor()
+    if devices > 1:
+        _share(devices, [one.name for one in tf.config.list_logical_devices("GPU" if chosen else "CPU")])
     return "GPU" if chosen else "CPU"
+
+
+def _split_processor() -> None:
+    import tensorflow as tf
+
+    parts = get_settings().logical_cpus
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    configured = tf.config.get_logical_device_configuration(cpu)
+    if parts and len(configured or ()) != parts:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
+
+
+def _keras_devices() -> list[str]:
+    if keras.backend.backend() != "jax":
+        raise ConfigError(
+            f"Several devices need the backend tensorflow or jax. Received: {keras.backend.backend()}. Choose 1 device."
+        )
+    if parts := get_settings().logical_cpus:
+        # Read when JAX first looks for devices.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={parts}".strip()
+    return keras.distribution.list_devices()
+
+
+def _share(devices: int, names: list[str]) -> None:
+    if devices == 1:
+        return
+    if devices > len(names):
+        raise ConfigError(
+            f"{devices} devices are asked for and {len(names)} found ({', '.join(names)}). Choose at most that many."
+        )
+    if is_tensorflow():
+        import tensorflow as tf
+
+        # Without NCCL between parts of one processor.
+        across = tf.distribute.ReductionToOneDevice() if "CPU" in names[0] else None
+        how = tf.distribute.MirroredStrategy(names[:devices], cross_device_ops=across)
+    else:
+        how = keras.distribution.DataParallel(devices=names[:devices])
+    _shared.update(by=devices, how=how)
+
+
+def shared_by() -> int:
+    """Tell how many devices share each batch inside `sharing`."""
+    return _shared["by"]
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Give what is built, compiled and trained inside to the devices that `choose_device` chose."""
+    if _shared["how"] is None:
+        yield
+        return
+    with _shared["how"].scope():
+        yield
 
 
 def limit_threads(threads: int) -> None:

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from core import batches
-from core.backend_tensorflow import tensorboard
+from core.backend_tensorflow import sharing, tensorboard
 from core.config import RunConfig
 from core.models.mc_dropout import head_model
 from core.models.parts import features_model
 from core.models.siamese import pair_head
 from core.settings import get_settings
+from core.sharing import even, even_size, predict
 
 #: Fine-tuning's learning rate as a share of the head's; Keras' transfer-learning guide goes 100 times lower.
 _FINE_TUNING = 0.02
@@ -197,7 +198,7 @@ def view_features(
 
     def compute(positions: np.ndarray) -> np.ndarray:
         changed = batches.augmented_view(images[positions], view)
-        return backbone.predict(changed[..., None], batch_size=64, verbose=0)
+        return predict(backbone, changed[..., None])
 
     return batches.stored(get_settings().features_dir / f"features-{digest.hexdigest()[:24]}", keys, compute, report)
 
@@ -272,6 +273,11 @@ def _held_pairs(x: np.ndarray | None, y: np.ndarray, patient: np.ndarray, config
 
 
 def _fit(model, source, validation, config: RunConfig, epochs: int, rate: float, stage: str, watch: Watch) -> None:
+    with sharing():
+        _fit_shared(model, source, validation, config, epochs, rate, stage, watch)
+
+
+def _fit_shared(model, source, validation, config, epochs, rate, stage, watch) -> None:
     n_outputs = len(model.outputs)
     siamese = config.kind == "siamese"
     loss = "binary_crossentropy" if siamese else "sparse_categorical_crossentropy"
@@ -285,9 +291,11 @@ def _fit(model, source, validation, config: RunConfig, epochs: int, rate: float,
     monitor = "val_loss" if validation is not None else "loss"
     told = _Epochs(stage, title, epochs, watch, monitor, save_best=stage != "head")
     callbacks = [told, *tensorboard(watch.folder / "tensorboard" / stage)]
-    options = {"epochs": epochs, "validation_data": validation, "callbacks": callbacks, "verbose": 0}
+    size = even_size(config.batch_size)
+    options = {"epochs": epochs, "callbacks": callbacks, "verbose": 0}
+    options |= {"validation_data": even(validation, size), "validation_batch_size": size}
     if isinstance(source, tuple):
-        x, y, weights = source
-        model.fit(x, y, sample_weight=weights, batch_size=config.batch_size, **options)
+        x, y, weights = even(source, size)
+        model.fit(x, y, sample_weight=weights, batch_size=size, **options)
     else:
-        model.fit(source, **options)
+        model.fit(even(source, size), **options)

@@ -106,9 +106,10 @@ def train(
     from core import backend_tensorflow, bundle, fitting
     from core.models import BUILDERS
 
-    backend_tensorflow.choose_device(get_settings().device)
+    backend_tensorflow.choose_device(get_settings().device, config.devices)
     backend_tensorflow.set_determinism(config.random_state)
-    model = BUILDERS[config.kind](config, classes)
+    with backend_tensorflow.sharing():
+        model = BUILDERS[config.kind](config, classes)
     data = fitting.Data(
         images, batches.targets(table, classes), table["PatientID"].to_numpy(str), table["split"].to_numpy(str), classes
     )
@@ -208,9 +209,10 @@ def _write_references(
 ) -> None:
     """Choose the jury: for each class the training slices nearest its centre, of as many patients as there are."""
     from core.models.parts import encoder_of
+    from core.sharing import predict
 
     rows = data.rows("train")
-    embeddings = encoder_of(model).predict(data.images[rows][..., None], batch_size=64, verbose=0)
+    embeddings = predict(encoder_of(model), data.images[rows][..., None])
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     ((head, names),) = data.classes.items()
     chosen: list[int] = []

@@ -123,7 +123,7 @@ def test_a_run_is_followed_and_fetched_and_is_the_one_that_this_machine_would_ha
     assert far.config == config("far")
     assert (far.card()["split_hash"], far.card()["classes"]) == (here.card()["split_hash"], here.card()["classes"])
     pd.testing.assert_frame_equal(far.split(), here.split())
-    assert set(os.listdir(here.folder)) == set(os.listdir(far.folder))
+    assert {path.name for path in here.folder.iterdir()} == {path.name for path in far.folder.iterdir()}
     for one, two in zip(bundle.load(far.bundle).get_weights(), bundle.load(here.bundle).get_weights(), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4)
     np.testing.assert_allclose(
@@ -145,7 +145,7 @@ def test_a_jury_comes_home_to_its_pictures(near):
 def test_a_wrong_token_is_refused_in_a_sentence(near, monkeypatch):
     monkeypatch.setenv("SLICESCOPE_RAY_TOKEN", "another")
     get_settings.cache_clear()
-    with pytest.raises(RunnerUnavailable, match="refuses the token. Set SLICESCOPE_RAY_TOKEN"):
+    with pytest.raises(RunnerUnavailable, match=r"refuses the token\. Set SLICESCOPE_RAY_TOKEN"):
         jobs.submit(config("refused"), runner="ray")
     assert runs.list_runs() == []
 
