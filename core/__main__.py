@@ -15,6 +15,7 @@ from core import run_commands
 from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import CoreError, InputError
 from core.pace import Pace
+from core.runners import RUNNERS
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 #: Options of ``train`` that stand for a field of `RunConfig`, beside the words that have choices.
@@ -140,8 +141,8 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
     from core import jobs, runs
 
     config = _config(options)
-    run = jobs.submit(config)
-    print(f"Run {run.id} is queued.", flush=True)
+    run = jobs.submit(config, runner=options.runner)
+    print(f"Run {run.id} is {run.status['state']}.", flush=True)
     if options.no_wait:
         return
     try:
@@ -332,6 +333,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, kind in _TRAIN_NUMBERS.items():
         one.add_argument(f"--{name.replace('_', '-')}", type=kind)
     one.add_argument("--no-wait", action="store_true", help="queue it and return")
+    one.add_argument(
+        "--runner", choices=RUNNERS, default=RUNNERS[0],
+        help="a process in the queue, inline in this process at once, or the Ray cluster of SLICESCOPE_RAY_ADDRESS",
+    )  # fmt: skip
 
     one = command(evaluate)
     one.add_argument("run", help="a run's id")

@@ -6,8 +6,10 @@ TensorFlow a copy without slices makes batch normalisation NaN, and JAX refuses.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,10 @@ def choose_device(device: str = "auto", devices: int = 1) -> str:
         raise ConfigError(f"device must be auto, cpu or gpu:N. Received: {device!r}. Set SLICESCOPE_DEVICE.")
     _shared.update(by=1, how=None)
     if not is_tensorflow():
+        _keep_tensorflow_out()
         if device != "auto":
             raise ConfigError(f"On the {keras.backend.backend()} backend only device auto is known: set it there.")
+        _split_processor()
         _share(devices, [] if devices == 1 else _keras_devices())
         return keras.backend.backend()
     import tensorflow as tf
@@ -82,13 +86,36 @@ def choose_device(device: str = "auto", devices: int = 1) -> str:
     return "GPU" if chosen else "CPU"
 
 
+class _Absent(MetaPathFinder):
+    """Lets nothing find TensorFlow."""
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"TensorFlow is kept out: Keras runs on {keras.backend.backend()}.")
+
+
+def _keep_tensorflow_out() -> None:
+    # Keras looks for TensorFlow's classes when it saves, and would import it where it is installed: many seconds, and
+    # from then on each preprocessing layer asks it whether it is at work.
+    if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Absent())
+
+
 def _split_processor() -> None:
+    parts = get_settings().logical_cpus
+    if not parts:
+        return
+    if not is_tensorflow():
+        # Read when JAX first looks for devices.
+        flag = f"--xla_force_host_platform_device_count={parts}"
+        if flag not in os.environ.get("XLA_FLAGS", ""):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+        return
     import tensorflow as tf
 
-    parts = get_settings().logical_cpus
     (cpu,) = tf.config.list_physical_devices("CPU")
     configured = tf.config.get_logical_device_configuration(cpu)
-    if parts and len(configured or ()) != parts:
+    if len(configured or ()) != parts:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
 
 
@@ -97,10 +124,6 @@ def _keras_devices() -> list[str]:
         raise ConfigError(
             f"Several devices need the backend tensorflow or jax. Received: {keras.backend.backend()}. Choose 1 device."
         )
-    if parts := get_settings().logical_cpus:
-        # Read when JAX first looks for devices.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={parts}".strip()
     return keras.distribution.list_devices()
 
 

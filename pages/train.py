@@ -4,7 +4,7 @@ import streamlit as st
 
 from core import jobs
 from core.errors import CoreError
-from pages.shared import cached, state, train_form, train_look, train_queue, train_runs, widgets
+from pages.shared import cached, state, train_form, train_look, train_queue, train_runs, train_where, widgets
 
 NEW, QUEUE, RUNS = "New run", "Queue", "Runs"
 
@@ -20,12 +20,13 @@ def launch(name: str | None) -> None:
     left, right = st.columns([1.1, 1], gap="large")
     with left, st.container(border=True):
         config = train_form.draw(name)
+        runner = train_where.draw()
         go = st.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch")
     with right:
         train_look.draw(made, config)
     if go:
         config.validate()
-        run = jobs.submit(config)
+        run = jobs.submit(config, runner=runner)
         st.session_state["started"] = run.id
         state.put(**{state.FOLLOWED: run.id})
         st.rerun()

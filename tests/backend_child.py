@@ -54,7 +54,11 @@ def main() -> None:
         parts.clear()
         code = training.run_folder(run.folder, lambda: False)
         told_[name] = {"code": code, "message": run.status["message"], "parts": sorted(parts)}
-    print(json.dumps({"heavy": sorted({"tensorflow", "jax", "torch"} & set(sys.modules)), "runs": told_}))
+    print(
+        json.dumps(
+            {"heavy": sorted(name for name in ("tensorflow", "jax", "torch") if sys.modules.get(name)), "runs": told_}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 VIEW = "view"  # which part of a page is open, bound
+RUNNER = "runner"  # what a new run runs on, bound
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
