@@ -6,8 +6,8 @@
     cohort.json     name and date
     inputs.npz      "keys": (m,) as `core.slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
 
-No name, date or description of a patient travels: PatientID is the workspace's pseudonym, and paths are the shown ones.
-Pictures of slices do travel.
+No name and no description travels: PatientID is the workspace's pseudonym, and paths are the shown ones. UIDs do, and
+pictures of slices.
 """
 
 import json

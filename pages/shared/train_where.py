@@ -21,7 +21,7 @@ def draw() -> str:
     if place == _HERE:
         return runners.PROCESS
     st.caption(
-        f"{get_settings().ray_address} gets code, labels and the pictures of the slices that this run needs; no names, "
-        "dates or file paths. Pictures stay there until its Ray session ends."
+        f"{get_settings().ray_address} gets code, labels and the pictures of the slices that this run needs; no "
+        "patient's name and no file path. Copies may stay there until its Ray session ends."
     )
     return runners.RAY
