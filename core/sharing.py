@@ -66,5 +66,7 @@ def predict(model: keras.Model, x: np.ndarray, batch_size: int = 64) -> Any:
         return model.predict(x, batch_size=batch_size, verbose=0)
     padded = np.concatenate([x, x[np.zeros(-n % devices, int)]])
     with sharing():
-        answer = model.predict(padded, batch_size=even_size(batch_size), verbose=0)
+        # A model of the same layers, as new: under JAX one that has answered before remembers which of its layers were
+        # trainable then, and fails once that has changed.
+        answer = keras.Model(model.input, model.output).predict(padded, batch_size=even_size(batch_size), verbose=0)
     return keras.tree.map_structure(lambda part: part[:n], answer)
