@@ -207,6 +207,9 @@ def _copy_progress(run: Run, cluster: Cluster, job: str, stopped: bool) -> dict[
 
 def _finish(run: Run, cluster: Cluster, job: str, message: str, told: dict[str, Any], cancelled: bool) -> None:
     run.update(message="Fetching the run from Ray")
+    # Beside what the job printed, a failed training leaves its traceback in a log of its own.
+    with (run.folder / "log.txt").open("ab") as log:
+        log.write(cluster.read(job, run.id, "log.txt"))
     for name in cluster.files(job, run.id):
         if name not in _OURS and not Path(name).name.startswith("."):
             target = run.folder / name
