@@ -3,6 +3,7 @@
 # PYTHON   interpreter to build .venv with (3.11 to 3.13); by default the first fitting one on the PATH
 # PORT     port of the app (default 8501)
 # HEADLESS 1 on servers: serve to the network without opening a browser; else only this machine is served
+# GPU      1 on machines with an NVIDIA GPU: also install TensorFlow's CUDA libraries (Linux, about 3 GB)
 
 PORT ?= 8501
 SERVE := $(if $(HEADLESS),--server.headless true,--server.address 127.0.0.1)
@@ -17,11 +18,11 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-app: install ## install what is needed and open the app (PORT=8501, HEADLESS=1 on servers)
+app: install ## install what is needed and open the app (PORT=8501, HEADLESS=1 on servers, GPU=1 with one)
 	@$(BIN)/python -m core demo --quiet-if-ready
 	@$(BIN)/streamlit run app.py --server.port $(PORT) $(SERVE)
 
-install: $(VENV)/installed ## install the project, so that `.venv/bin/python -m core` works from any folder
+install: $(VENV)/installed $(if $(filter 1,$(GPU)),$(VENV)/installed-gpu) ## install the project, so that `.venv/bin/python -m core` works from any folder (GPU=1 for CUDA)
 
 test: $(VENV)/installed-dev lint ## lint and run all tests
 	@$(BIN)/python -m pytest
@@ -63,6 +64,11 @@ $(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the app needs (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/installed-gpu: requirements-gpu.txt $(VENV)/installed
+	@echo "Installing what an NVIDIA GPU needs (about 3 GB the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-gpu.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed

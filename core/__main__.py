@@ -16,6 +16,7 @@ from core.config import CHOICES, RunConfig
 from core.errors import CoreError, InputError
 from core.pace import Pace
 from core.run_words import WORDS
+from core.runners import RUNNERS
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 
@@ -137,8 +138,10 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
     config = _config(options)
     for field in sorted(set(_given(options)) & set(config.ignored)):
         print(f"--{field.replace('_', '-')} is not used: {config.ignored[field]}.")
-    run = jobs.submit(config, dismissed=options.dismiss_leaks, report=progress.counted("Comparing pictures"))
-    print(f"Run {run.id} is queued.", flush=True)
+    run = jobs.submit(
+        config, runner=options.runner, dismissed=options.dismiss_leaks, report=progress.counted("Comparing pictures")
+    )
+    print(f"Run {run.id} is {run.status['state']}.", flush=True)
     if options.no_wait:
         return
     try:
@@ -354,6 +357,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fields(one)
     one.add_argument("--dismiss-leaks", default="", metavar="REASON", help="why a split that leaks does not matter")
     one.add_argument("--no-wait", action="store_true", help="queue it and return")
+    one.add_argument(
+        "--runner", choices=RUNNERS, default=RUNNERS[0],
+        help="a process in the queue, inline in this process at once, or the Ray cluster of SLICESCOPE_RAY_ADDRESS",
+    )  # fmt: skip
 
     one = command(evaluate)
     one.add_argument("run", help="a run's id")

@@ -1,8 +1,24 @@
-"""The only place that speaks to TensorFlow directly; with another Keras backend each function does what Keras can."""
+"""The only place that speaks to TensorFlow directly; with another Keras backend each function does what Keras can.
+
+Several devices: each has a copy of the model and takes its part of each batch (TensorFlow's MirroredStrategy, Keras'
+DataParallel under JAX). A batch that does not fall into equal parts is not an inconvenience but a fault: under
+TensorFlow a copy without slices makes batch normalisation NaN, and JAX refuses. So `core.sharing` makes batches even.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from typing import Any
 
 import keras
 
 from core.errors import ConfigError
+from core.settings import get_settings
+
+#: The strategy or distribution of this process, from `choose_device`, and how many devices share a batch.
+_shared: dict[str, Any] = {"by": 1, "how": None}
 
 
 def is_tensorflow() -> bool:
@@ -19,13 +35,16 @@ def set_determinism(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def choose_device(device: str = "auto") -> str:
+def choose_device(device: str = "auto", devices: int = 1) -> str:
     """Choose what to train on; must come before anything is computed.
 
     Parameters
     ----------
     device : str
         ``auto`` (what TensorFlow finds), ``cpu`` or ``gpu:N``.
+    devices : int
+        How many share each batch of what is built and trained inside `sharing`, from ``gpu:N`` on. Processors count
+        as one device, or as many as the setting ``logical_cpus`` splits them into.
 
     Returns
     -------
@@ -35,25 +54,34 @@ def choose_device(device: str = "auto") -> str:
     Raises
     ------
     ConfigError
-        For another word, for a GPU that is not there, and for any choice but ``auto`` on another backend.
+        For another word, for a GPU that is not there, for any choice but ``auto`` on another backend, and for more
+        devices than there are.
     """
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
         raise ConfigError(f"device must be auto, cpu or gpu:N. Received: {device!r}. Set SLICESCOPE_DEVICE.")
+    _shared.update(by=1, how=None)
     if not is_tensorflow():
+        _keep_tensorflow_out()
         if device != "auto":
             raise ConfigError(f"On the {keras.backend.backend()} backend only device auto is known: set it there.")
+        _split_processor()
+        _share(devices, [] if devices == 1 else _keras_devices())
         return keras.backend.backend()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "gpu" and int(number) >= len(gpus):
         raise ConfigError(f"{device} is not there ({len(gpus)} GPUs found). Set SLICESCOPE_DEVICE to auto or cpu.")
-    chosen = [] if device == "cpu" else gpus[int(number) : int(number) + 1] if kind == "gpu" else gpus[:1]
+    first = int(number) if kind == "gpu" else 0
+    chosen = [] if device == "cpu" else gpus[first : first + devices]
     if gpus:
         tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
+    _split_processor()
+    if devices > 1:
+        _share(devices, [one.name for one in tf.config.list_logical_devices("GPU" if chosen else "CPU")])
     return "GPU" if chosen else "CPU"
 
 
@@ -74,6 +102,80 @@ def half_precision() -> str:
             if capability and capability < (8, 0):
                 return "mixed_float16"
     return "mixed_bfloat16"
+
+
+class _Absent(MetaPathFinder):
+    """Lets nothing find TensorFlow."""
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"TensorFlow is kept out: Keras runs on {keras.backend.backend()}.")
+
+
+def _keep_tensorflow_out() -> None:
+    # Keras looks for TensorFlow's classes when it saves, and would import it where it is installed: many seconds, and
+    # from then on each preprocessing layer asks it whether it is at work.
+    if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Absent())
+
+
+def _split_processor() -> None:
+    parts = get_settings().logical_cpus
+    if not parts:
+        return
+    if not is_tensorflow():
+        # Read when JAX first looks for devices.
+        flag = f"--xla_force_host_platform_device_count={parts}"
+        if flag not in os.environ.get("XLA_FLAGS", ""):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+        return
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    configured = tf.config.get_logical_device_configuration(cpu)
+    if len(configured or ()) != parts:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
+
+
+def _keras_devices() -> list[str]:
+    if keras.backend.backend() != "jax":
+        raise ConfigError(
+            f"Several devices need the backend tensorflow or jax. Received: {keras.backend.backend()}. Choose 1 device."
+        )
+    return keras.distribution.list_devices()
+
+
+def _share(devices: int, names: list[str]) -> None:
+    if devices == 1:
+        return
+    if devices > len(names):
+        raise ConfigError(
+            f"{devices} devices are asked for and {len(names)} found ({', '.join(names)}). Choose at most that many."
+        )
+    if is_tensorflow():
+        import tensorflow as tf
+
+        # Without NCCL between parts of one processor.
+        across = tf.distribute.ReductionToOneDevice() if "CPU" in names[0] else None
+        how = tf.distribute.MirroredStrategy(names[:devices], cross_device_ops=across)
+    else:
+        how = keras.distribution.DataParallel(devices=names[:devices])
+    _shared.update(by=devices, how=how)
+
+
+def shared_by() -> int:
+    """Tell how many devices share each batch inside `sharing`."""
+    return _shared["by"]
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Give what is built, compiled and trained inside to the devices that `choose_device` chose."""
+    if _shared["how"] is None:
+        yield
+        return
+    with _shared["how"].scope():
+        yield
 
 
 def limit_threads(threads: int) -> None:

@@ -48,8 +48,12 @@ def model_inputs(
     StorageFull
         When the disk has no room to keep them.
     """
+    from core import carried
+
     if not len(rows):
         return np.empty((0, size, size), np.float32)
+    if carried.arrived(cohort):
+        return carried.inputs_of(cohort, rows, size)
     grey = _grey_inputs(cohort, rows.to_dict("records"), size, report)
     return grey * np.float32(1 / 255)
 

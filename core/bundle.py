@@ -32,7 +32,7 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
     card : dict
         Needs ``name``, ``kind`` and ``classes`` ({head: [class, ...]}). May hold ``split_hash``, ``temperature``
         and ``unsure_below`` ({head: float}), ``scores``, ``limits`` and more. What the model and the machine know
-        (input_shape, cam_layer, features_layer, versions, sha256, created, not_for_clinical_use) is filled in.
+        (input_shape, cam_layer, features_layer, backend, versions, sha256, created, not_for_clinical_use) is filled in.
     folder : Path
         Made if missing; a bundle that is there is replaced.
 
@@ -72,7 +72,11 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
         "input_shape": list(encoder_of(model).input_shape[1:]),
         "cam_layer": cam_layer(model),
         "features_layer": FEATURES,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "backend": keras.backend.backend(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in dict.fromkeys((*_PACKAGES, keras.backend.backend()))},
+        },
         "sha256": digest,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "not_for_clinical_use": NOT_FOR_CLINICAL_USE,

@@ -13,6 +13,7 @@
     ├── StorageFull           a disk without room for what has to be kept
     ├── BundleError           a model bundle that is missing, altered or not registered
     ├── RunError              a run folder that is missing or in the wrong state
+    ├── RunnerUnavailable     another machine that cannot take a run: not installed, no address, no answer, no token
     └── ChildError            a child process that failed a request
         ├── ChildTimeout      it took longer than its limit
         └── ChildDied         it ended before answering (killed, out of memory)
@@ -67,6 +68,10 @@ class BundleError(CoreError):
 
 class RunError(CoreError):
     """A run folder that is missing or in the wrong state for what was asked."""
+
+
+class RunnerUnavailable(CoreError):
+    """Another machine that cannot take a run: its extra is not installed, it does not answer, or refuses the token."""
 
 
 class ChildError(CoreError):

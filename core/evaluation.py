@@ -129,9 +129,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     )
     if card["kind"] == "siamese":
         report(0.5, "Calling the jury")
-        _call_jury(run.bundle, run.folder, made, card)
-        if (run.last / "references.parquet").exists():
-            _call_jury(run.last, run.last, made, card)
+        call_jury(run, made)
     report(0.5, "Asking the model")
     raw, features, embeddings = inference.forward(run.bundle, images, stored=True)
     y = batches.targets(rows, card["classes"])
@@ -211,12 +209,26 @@ def _rows(made: Cohort, run: Run) -> pd.DataFrame:
     return rows
 
 
-def _call_jury(folder: Path, chosen: Path, made: Cohort, card: dict[str, Any]) -> None:
-    """Write the references that training chose into a bundle, with their pictures."""
+def call_jury(run: Run, made: Cohort | None = None) -> None:
+    """Write the references that a Siamese run's training chose into its bundles, with their pictures.
+
+    Parameters
+    ----------
+    run : Run
+    made : Cohort, optional
+        The run's cohort, where it is at hand.
+    """
+    made = made or cohort.read(run.config.cohort)
+    _call_jury(run.bundle, run.folder, made)
+    if (run.last / "references.parquet").exists():
+        _call_jury(run.last, run.last, made)
+
+
+def _call_jury(folder: Path, chosen: Path, made: Cohort) -> None:
     references = pd.read_parquet(chosen / "references.parquet")
     table = made.table.drop(columns="split")
     rows = references[["SOPInstanceUID", "frame"]].merge(table, on=["SOPInstanceUID", "frame"], how="left")
-    ((_, classes),) = card["classes"].items()
+    ((_, classes),) = bundle.read_card(folder)["classes"].items()
     Jury(
         classes=tuple(classes),
         labels=tuple(references["label"]),

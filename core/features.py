@@ -68,6 +68,11 @@ def view_features(
 
 def _forward(backbone: "keras.Model", images: np.ndarray) -> np.ndarray:
     """Send images through in batches of one size: another size would be compiled anew."""
+    from core.backend_tensorflow import shared_by
+    from core.sharing import predict
+
+    if shared_by() > 1:
+        return predict(backbone, images[..., None])
     size = min(_BATCH, len(images))
     parts = []
     for start in range(0, len(images), size):

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 
 from core import batches, compiling, epochs, tensorboard
+from core.backend_tensorflow import sharing
 from core.config import RunConfig
 from core.features import view_features
 from core.models.mc_dropout import head_model
 from core.models.parts import encoder_of, features_model
 from core.models.siamese import cosine_model, embedding_head, pair_head
-from core.training_answers import BATCH, by_batches, head_ask, in_chunks, prototype_ask
+from core.sharing import even, even_size, predict
+from core.training_answers import by_batches, head_ask, in_chunks, prototype_ask
 from core.training_callbacks import STAGES, Ask, Epochs, Watch
 
 
@@ -215,7 +217,7 @@ def training_embeddings(model: keras.Model, data: Data, frozen: bool) -> np.ndar
     images = data.images[data.rows("train")]
     if frozen:
         return in_chunks(embedding_head(model), view_features(features_model(model), images, 0))[0]
-    return encoder_of(model).predict(images[..., None], batch_size=BATCH, verbose=0)
+    return predict(encoder_of(model), images[..., None])
 
 
 def _repeats(data: Data, rows: np.ndarray, config: RunConfig) -> np.ndarray:
@@ -249,14 +251,16 @@ def _held_pairs(x: np.ndarray | None, y: np.ndarray, patient: np.ndarray, config
 def _fit(
     model, source, validation, config: RunConfig, n_epochs: int, rate: float, stage: str, watch: Watch, ask: Ask
 ) -> None:
-    compiling.compile_stage(model, config, rate, n_epochs * len(source))
-    monitor = "val_loss" if validation is not None else "loss"
-    told = Epochs(model, stage, n_epochs, watch, monitor, source, ask, config.early_stopping)
-    if not told.over:
-        callbacks = [told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
-        # Sources shuffle by themselves; Keras would deal their batches in an order that no resumed run can know.
-        model.fit(
-            source, epochs=n_epochs, initial_epoch=told.first, validation_data=validation, callbacks=callbacks,
-            shuffle=False, verbose=0,
-        )  # fmt: skip
-    told.finish()
+    size = even_size(config.batch_size)
+    with sharing():
+        compiling.compile_stage(model, config, rate, n_epochs * len(source))
+        monitor = "val_loss" if validation is not None else "loss"
+        told = Epochs(model, stage, n_epochs, watch, monitor, source, ask, config.early_stopping)
+        if not told.over:
+            callbacks = [told, tensorboard.callback(watch.folder / "tensorboard" / stage)]
+            # Sources shuffle by themselves; Keras would deal their batches in an order that no resumed run can know.
+            model.fit(
+                even(source, size), epochs=n_epochs, initial_epoch=told.first, callbacks=callbacks, shuffle=False,
+                validation_data=even(validation, size), validation_batch_size=size, verbose=0,
+            )  # fmt: skip
+        told.finish()

@@ -136,9 +136,12 @@ def _worker(workspace: str) -> InferenceWorker:
 
 
 def _environment() -> dict[str, str]:
-    """What TensorFlow reads when it is imported; what somebody has set already stays."""
-    wanted = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+    """What TensorFlow and Keras read when they are imported.
+
+    Whatever backend trains, TensorFlow answers: heatmaps need it, and it opens every backend's bundles.
+    """
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+    return {"TF_CPP_MIN_LOG_LEVEL": level, "KERAS_BACKEND": "tensorflow"}
 
 
 # The half that loads Keras when called --------------------------------------------------------------------

@@ -9,29 +9,24 @@ A run on several devices belongs to the dispatcher of the first; the others make
 import argparse
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
-
-from core import device_load, preflight, runs
+from core import device_load, preflight, runners, runs
 from core.config import RunConfig
 from core.errors import RunError
 from core.leaks import LeakReport
+from core.runners import GRACE_S, TRAINING_COMMAND, runner_for
 from core.runs import Run
 from core.settings import PROJECT_DIR, get_settings
 
-#: A run has this long to end by itself after it was asked to; with what comes after, it is gone within 5 s.
-GRACE_S = 4.0
 #: How long a dispatcher tries for its device's lock; whoever only looks whether it is taken holds it for a moment.
 _PATIENCE_S = 0.5
-TRAINING_COMMAND = (sys.executable, "-m", "core.training")
 _WAITING = "Waiting for its turn"
 
 #: Dispatchers that this process started, by workspace and device.
@@ -42,6 +37,7 @@ _starting = threading.Lock()
 def submit(
     config: RunConfig,
     command: tuple[str, ...] = TRAINING_COMMAND,
+    runner: str = runners.PROCESS,
     found: LeakReport | None = None,
     dismissed: str = "",
     report: Callable[[int, int], None] | None = None,
@@ -52,28 +48,38 @@ def submit(
     ----------
     config : RunConfig
     command : tuple of str
-        What trains; the run folder is appended. Another one than ours is not looked at beforehand: what it needs
-        only it knows.
+        What trains in a process of its own; the run folder is appended. Another one than ours is not looked at
+        beforehand: what it needs only it knows.
+    runner : {"process", "inline", "ray"}
+        What it runs on, see `core.runners`; *inline* trains at once, before this returns.
     found, dismissed, report
         What leaks, why that does not matter, and who is told while it is looked for; see `core.preflight.require`.
 
     Returns
     -------
     Run
-        In the state *queued*.
+        In the state *queued*; after *inline*, ended.
 
     Raises
     ------
     ConfigError, CohortError, WeightsUnavailable
         When the launch cannot work, or the split leaks and nobody has dismissed that.
+    RunnerUnavailable
+        When another machine is meant that cannot be had.
+    RunError
+        When *inline* finds the device at work.
     """
     config.validate()
+    runners.check(runner)
     seen = preflight.require(config, found, dismissed, report) if command == TRAINING_COMMAND else None
-    estimate = {"estimate_s": seen["estimate"]["seconds"]} if seen and seen["estimate"] else {}
-    run = runs.create_run(
-        config, prepare=(lambda folder: preflight.write(folder, seen)) if seen else None, message=_WAITING,
-        command=list(command), queued=runs.now(), like=likeness(config), **estimate,
-    )  # fmt: skip
+    facts = {
+        "prepare": (lambda folder: preflight.write(folder, seen)) if seen else None, "message": _WAITING,
+        "command": list(command), "runner": runner, "queued": runs.now(), "like": likeness(config),
+        **({"estimate_s": seen["estimate"]["seconds"]} if seen and seen["estimate"] else {}),
+    }  # fmt: skip
+    if runner == runners.INLINE:
+        return _run_inline(config, facts)
+    run = runs.create_run(config, **facts)
     ensure_dispatcher()
     return run
 
@@ -131,7 +137,7 @@ def cancel(run_id: str) -> Run:
             raise RunError(f"Run {run_id} is {state}; there is nothing to cancel.")
         # The dispatcher, too, sees the process end, and must not take it for an accident.
         status.update(cancelling=True)
-    _end_group(status)
+    runner_for(run).cancel(GRACE_S)
     # The training says itself what it kept, where it still could.
     _settle(run, "cancelled", "Cancelled")
     return run
@@ -254,28 +260,32 @@ def _run_one(run: Run, chosen: tuple[str, ...]) -> None:
     with run.held():
         if run.status["state"] != "queued":
             return
+        runner = runner_for(run)
         try:
-            process = _start(run, chosen)
+            runner.start(chosen)
         except OSError as error:
             run.update(state="failed", message=f"Its process could not be started: {error.strerror}.")
             return
+    if not runner.holds_device:
+        return
     began = time.monotonic()
-    code = process.wait()
+    code = runner.wait()
     how = f"signal {-code}" if code < 0 else f"exit status {code}"
     _settle(run, "interrupted", f"Its process ended without a word ({how}); {runs.AGAIN}.")
     run.update(took_s=round(time.monotonic() - began, 1))
 
 
-def _start(run: Run, chosen: tuple[str, ...]) -> subprocess.Popen:
-    with (run.folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [*run.status.get("command", TRAINING_COMMAND), str(run.folder)],
-            cwd=PROJECT_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, **device_load.environment(chosen, get_settings().device)},
-        )  # fmt: skip
-    # From here on the run is running in every reader's eyes, however long the imports of the training take.
-    run.update(state="running", pid=process.pid, devices=list(chosen), started=runs.now(), message="Starting")
-    return process
+def _run_inline(config: RunConfig, facts: dict) -> Run:
+    device = device_load.devices(get_settings().device)[0]
+    with _lock(device, 0) as mine:
+        if not mine:
+            raise RunError("Another run is training on this device. Queue this one: choose the runner process.")
+        # Never in the queue, so that no dispatcher of another device takes it.
+        run = runs.create_run(config, state="running", pid=os.getpid(), **facts)
+        runner = runner_for(run)
+        runner.start((device,))
+        runner.wait()
+        return run
 
 
 def _settle(run: Run, state: str, message: str) -> None:
@@ -284,24 +294,6 @@ def _settle(run: Run, state: str, message: str) -> None:
         if status["state"] in ("running", "interrupted") and not runs.alive(status):
             asked = status.get("cancelling")
             status.update(state="cancelled" if asked else state, message="Cancelled" if asked else message)
-
-
-def _end_group(status: dict) -> None:
-    """Ask the process group of a run to end, and make it."""
-    if not runs.alive(status):
-        return
-    pid = status["pid"]
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
-    while runs.alive(status) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    # Its helpers, too.
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    with suppress(psutil.Error):
-        while runs.alive(status):
-            time.sleep(0.01)
 
 
 @contextmanager

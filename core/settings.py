@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -41,6 +41,13 @@ class Settings(BaseSettings):
         "https://s3.amazonaws.com", description="S3 service that images of the Imaging Data Commons are fetched from."
     )
     device: str = Field("auto", description="Where training runs: auto, cpu, gpu:N, or several with commas.")
+    logical_cpus: int = Field(
+        0, ge=0, le=64, description="Split the processor into so many devices, to try several devices without a GPU."
+    )
+    ray_address: str = Field("", description="Ray cluster that may train, for example http://gpu-box:8265.")
+    ray_token: SecretStr | None = Field(None, description="Its token; without, what Ray itself finds is used.")
+    ray_python: str = Field("python", description="Python of the cluster that has what requirements.txt lists.")
+    ray_gpus: int = Field(0, ge=0, le=64, description="GPUs that a run asks of the cluster.")
 
     @property
     def cohorts_dir(self) -> Path:

@@ -110,9 +110,10 @@ def train(
     from core.models import BUILDERS, float32_twin
     from core.training_callbacks import Watch
 
-    backend_tensorflow.choose_device(get_settings().device)
+    backend_tensorflow.choose_device(get_settings().device, config.devices)
     backend_tensorflow.set_determinism(config.random_state)
-    model = BUILDERS[config.kind](config, classes)
+    with backend_tensorflow.sharing():
+        model = BUILDERS[config.kind](config, classes)
     data = fitting.Data(
         images, batches.targets(table, classes), table["PatientID"].to_numpy(str), table["split"].to_numpy(str), classes
     )
@@ -284,13 +285,13 @@ def _write_references(references: pd.DataFrame, folder: Path) -> None:
 
 
 def main() -> int:
-    """Run what a run folder asks for, and leave how it went in its status; returns the exit status."""
+    """Run what a run folder asks for until it is done or this process is told to end; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m core.training", description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path)
     folder = parser.parse_args().run_dir.resolve()
     run = runs.Run(folder.name, folder)
     with stopping.StopSignal(lambda: _give_up(run)) as stop:
-        return _run(run, stop)
+        return run_folder(folder, stop.is_set)
 
 
 def _give_up(run: "runs.Run") -> None:
@@ -299,7 +300,9 @@ def _give_up(run: "runs.Run") -> None:
         run.update(state="cancelled", message=kept_words(run.folder))
 
 
-def _run(run: "runs.Run", stop: stopping.StopSignal) -> int:
+def run_folder(folder: Path, cancelled: Callable[[], bool]) -> int:
+    """Run what a run folder asks for, and leave how it went in its status; returns the exit status."""
+    run = runs.Run(folder.name, folder)
     started = time.monotonic()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if run.status.get("resume") is False:
@@ -310,13 +313,13 @@ def _run(run: "runs.Run", stop: stopping.StopSignal) -> int:
 
     def report(progress: float, message: str) -> None:
         # Four times a second is as often as anybody looks.
-        if stop.is_set() or (time.monotonic() - told[0] < 0.25 and message.split(":")[0] == told[1]):
+        if cancelled() or (time.monotonic() - told[0] < 0.25 and message.split(":")[0] == told[1]):
             return
         told[:] = time.monotonic(), message.split(":")[0]
         run.update(progress=round(progress, 4), message=message)
 
     try:
-        card = train(run.config, run.folder, report, stop.is_set)
+        card = train(run.config, folder, report, cancelled)
     except Cancelled as error:
         run.update(state="cancelled", message=str(error))
         return 0

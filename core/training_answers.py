@@ -6,7 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from core.backend_tensorflow import shared_by
 from core.explanations.jury import unit
+from core.sharing import predict
 
 #: Slices that go through a whole network at a time, and through a head.
 BATCH, HEAD_BATCH = 64, 4096
@@ -32,7 +34,8 @@ def by_batches(model: keras.Model, images: np.ndarray, cancelled: Callable[[], b
     for start in range(0, len(images), BATCH):
         if cancelled():
             return None
-        out = model.predict_on_batch(images[start : start + BATCH, ..., None])
+        part = images[start : start + BATCH, ..., None]
+        out = model.predict_on_batch(part) if shared_by() == 1 else predict(model, part)
         parts.append(out if isinstance(out, list | tuple) else [out])
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 

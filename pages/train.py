@@ -13,6 +13,7 @@ from pages.shared import (
     train_queue,
     train_runs,
     train_views,
+    train_where,
     widgets,
 )
 
@@ -28,12 +29,13 @@ def launch(name: str | None) -> None:
     left, right = st.columns([1.1, 1], gap="large")
     with left, st.container(border=True):
         config = train_form.draw(name)
+        runner = train_where.draw()
         below = st.container()
     with right:
         allowed = train_look.draw(made, config)
     icon = ":material/play_arrow:"
     if below.button("Start training", type="primary", icon=icon, width="stretch", disabled=not allowed) and allowed:
-        run = train_look.start(made, config)
+        run = train_look.start(made, config, runner)
         st.session_state["started"] = run.id
         state.put(**{state.FOLLOWED: run.id})
         st.rerun()

@@ -24,6 +24,8 @@ LIGHT = (
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
     "checkpoints", "stopping", "epochs", "epoch_figures", "training",
+    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons", "runners", "ray_runner",
+    "ray_cluster", "ray_job", "carried",
 )  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def loaded():
         "answer = {}\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(f'core.{name}')\n"
-        "    answer[name] = sorted({'tensorflow', 'keras', 'tf_keras_vis', 'streamlit'} & set(sys.modules))\n"
+        "    answer[name] = sorted({'tensorflow', 'keras', 'tf_keras_vis', 'streamlit', 'ray'} & set(sys.modules))\n"
         "print(json.dumps(answer))\n"
     )
 

@@ -26,6 +26,7 @@ AGAINST = "against"  # name of the run whose flips are shown, bound
 FLIP = "flip"  # which way, bound
 EPOCH = "epoch"  # of that run, from 1 over all stages: whose confusion matrix is shown
 VIEW = "view"  # which part of a page is open, bound
+RUNNER = "runner"  # what a new run runs on, bound
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~

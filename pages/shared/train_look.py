@@ -57,11 +57,11 @@ def draw(made: cohort.Cohort, config: RunConfig) -> bool:
     return clear and long["weights"].finished
 
 
-def start(made: cohort.Cohort, config: RunConfig) -> runs.Run:
+def start(made: cohort.Cohort, config: RunConfig, runner: str) -> runs.Run:
     """Queue the run, with what was found and why that was dismissed."""
     seen, _ = cached.preflight_look(made, config)
     task = tasks.get(_keys(made, config, seen, None)["leaks"])
-    return jobs.submit(config, found=task.result if task else None, dismissed=_reason(seen))
+    return jobs.submit(config, runner=runner, found=task.result if task else None, dismissed=_reason(seen))
 
 
 # What takes longer ----------------------------------------------------------------------------------------

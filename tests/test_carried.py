@@ -1,0 +1,63 @@
+"""A cohort travels without its files, and nothing that names a patient goes along."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import batches, carried, cohort, splits
+from core.errors import CohortError
+from core.settings import get_settings
+
+
+@pytest.fixture
+def made(workspace, make_slice, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        make_slice(
+            tmp_path / "files" / "Lovelace" / f"{number}.dcm", rng.integers(0, 900, (24, 24)).astype("<u2"),
+            PatientID=f"HOSP-{number}", SOPInstanceUID=f"1.2.{number}", SeriesInstanceUID=f"1.{number}",
+            SeriesDescription="AX T1", EchoTime=[12, 90][number % 2], RepetitionTime=[500, 4000][number % 2],
+        )  # fmt: skip
+    return cohort.write(cohort.scan(tmp_path / "files", "heads"))
+
+
+def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
+    rows = made.table[made.table["plane"].notna()]
+    inputs = batches.model_inputs(made, rows, 32)
+    carried.pack(made, rows, inputs, tmp_path / "packed")
+    sent = splits.patient_split(made.table)
+
+    monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path / "far"))
+    get_settings.cache_clear()
+    carried.unpack(tmp_path / "packed")
+    arrived = cohort.read("heads")
+    assert carried.arrived(arrived) and not carried.arrived(made)
+    for column in ("plane", "sequence", "PatientID", "SOPInstanceUID"):
+        pd.testing.assert_series_equal(arrived.table[column], made.table[column])
+    assert splits.patient_split(arrived.table).tolist() == sent.tolist()
+    # In another order than they were packed.
+    again = batches.model_inputs(arrived, arrived.table.iloc[::-1], 32)
+    assert np.array_equal(again[::-1], inputs)
+    with pytest.raises(CohortError, match="without the pictures"):
+        batches.model_inputs(arrived, arrived.table, 48)
+
+
+def test_inputs_of_eight_bits_travel_in_a_quarter_of_the_room(made, tmp_path, monkeypatch):
+    rows = made.table
+    inputs = (np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16) % 256) / np.float32(255)
+    carried.pack(made, rows, inputs, tmp_path / "packed")
+    with np.load(tmp_path / "packed" / carried.INPUTS) as stored:
+        assert stored["inputs"].dtype == np.uint8
+    monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path / "far"))
+    get_settings.cache_clear()
+    assert np.array_equal(carried.inputs_of(carried.unpack(tmp_path / "packed"), rows, 16), inputs)
+
+
+def test_no_patient_travels(made, tmp_path):
+    assert made.table["path"].str.contains("Lovelace").all()
+    carried.pack(made, made.table, np.zeros((len(made.table), 8, 8), np.float32), tmp_path / "packed")
+    table = pd.read_parquet(tmp_path / "packed" / "table.parquet")
+    words = table.astype(str).to_csv() + (tmp_path / "packed" / "cohort.json").read_text()
+    for word in ("Lovelace", "HOSP", "AX T1", str(tmp_path)):
+        assert word not in words
+    assert table["PatientID"].nunique() == 4
