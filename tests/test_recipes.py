@@ -134,7 +134,7 @@ def test_oversampling_makes_the_training_classes_equal_and_weights_nothing():
     assert np.bincount(made_.y["plane"][order]).tolist() == [7, 7, 7]
     assert set(order) == set(rows)
     assert set(fitting._weights(made_, order, asked)[0]) == {1.0}
-    source = fitting._Views(made_, order, fitting._weights(made_, order, asked), replace(asked, batch_size=21))
+    source = fitting._Views(made_, order, fitting._weights(made_, order, asked), replace(asked, batch_size=21), "whole")
     assert np.bincount(source[0][1]).tolist() == [7, 7, 7]
 
 
@@ -157,7 +157,7 @@ def test_weights_or_none_leave_the_rows_and_differ_in_what_counts():
 def test_pairs_are_balanced_unless_rare_classes_shall_stay_rare():
     y, patient = np.array([0] * 90 + [1] * 10), np.arange(100)
     for balance, share in (("weights", 0.5), ("oversample", 0.5), ("none", 0.1)):
-        source = fitting._Pairs(np.zeros((1, 100, 1)), y, patient, config("siamese", class_balance=balance), False)
+        source = fitting._Pairs(np.zeros((1, 100, 1)), y, patient, config("siamese", class_balance=balance), "head")
         first, second, same = source.drawn
         assert np.mean(y[first] == 1) == pytest.approx(share, abs=0.12), balance
         np.testing.assert_array_equal(y[first] == y[second], same == 1)
@@ -276,9 +276,9 @@ def test_images_of_a_whole_network_are_changed_as_asked(kind, monkeypatch):
     for how, views in (("original", 1), ("scanner", 1), ("original", 0)):
         one = config(kind, augmentation=how, augment_views=views)
         if kind == "siamese":
-            fitting._Pairs(made_.images, made_.y["plane"], made_.patient, one, images=True)[0]
+            fitting._Pairs(made_.images, made_.y["plane"], made_.patient, one, "whole")[0]
         else:
-            fitting._Views(made_, np.arange(16), [np.ones(16)], one)[0]
+            fitting._Views(made_, np.arange(16), [np.ones(16)], one, "whole")[0]
     assert list(dict.fromkeys(asked)) == ["original", "scanner"]
     assert len(asked) == (4 if kind == "siamese" else 2)
 
@@ -369,7 +369,7 @@ def test_smoothing_changes_what_a_run_minimises_and_the_rate_of_fine_tuning_how_
     slow, quick = (
         losses("val_loss", fine_tune_epochs=3, fine_tune_rate=rate, augment_views=0)[1:] for rate in (1e-4, 0.3)
     )
-    assert np.ptp(slow) < 0.02 < np.ptp(quick)
+    assert 5 * np.ptp(slow) < np.ptp(quick)
 
 
 # The configuration

@@ -32,6 +32,8 @@ def here(workspace, monkeypatch):
         return 0
 
     monkeypatch.setattr(training, "run_folder", run_folder)
+    # There is no cohort to look at.
+    monkeypatch.setattr(jobs.preflight, "require", lambda *look: None)
 
 
 def test_a_status_that_names_none_means_a_process_of_its_own(workspace):
@@ -68,7 +70,7 @@ def test_inline_can_be_cancelled_from_elsewhere(here):
 
 
 def test_inline_waits_for_nobody(here):
-    with jobs._lock() as mine:
+    with jobs._lock("cpu", 0) as mine:
         assert mine
         with pytest.raises(RunError, match="Another run is training"):
             jobs.submit(CONFIG, runner="inline")
@@ -84,7 +86,7 @@ def test_a_run_on_another_machine_does_not_hold_up_this_one(workspace, monkeypat
         CONFIG,
         command=[sys.executable, "-c", "import pathlib, sys; pathlib.Path(sys.argv[1], 'began').touch()"],
     )
-    jobs.dispatch()
+    jobs.dispatch("cpu")
     try:
         assert (near.folder / "began").exists()
         assert far.status["state"] == "running" and runners.runner_for(far).alive()
