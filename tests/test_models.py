@@ -87,7 +87,7 @@ def test_models_are_flat_and_their_layers_have_the_agreed_names(built, case):
 
 def test_our_backbone_is_small_and_its_last_map_is_fine_enough_for_a_heatmap():
     model = backbones.build_backbone("slicescope")
-    assert model.count_params() <= 500_000
+    assert model.count_params() <= 750_000
     assert model.get_layer(parts.cam_layer(model)).output.shape[1:3] == (6, 6)
     assert 128 <= model.output.shape[1] <= 192
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import Future
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from core.phantom.render import LEAVES
 from core.settings import PROJECT_DIR, WEIGHTS_DIR
 from core.vocabulary import PLANES
 from core.weights import ANSWERS, Recipe, judge, judge_on_real, load, make_shard, make_shards
+from core.weights_changes import Changes
 
 SMALL = {"persons": 2, "held_back": 1, "slices_per_person": 3, "size": 32, "epochs": 1, "batch_size": 4}
 N = len(LEAVES)
@@ -212,27 +214,49 @@ def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_toned_slices_keep_their_order_of_grey_and_may_be_mirrored():
+def test_slices_are_only_scaled_when_nothing_is_trained():
+    pictures = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    np.testing.assert_allclose(np.array(Changes(1.0)(pictures)), pictures / 255, atol=1e-6)
+
+
+def test_without_strength_slices_are_mirrored_half_the_time_and_nothing_else():
     ramp = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (24, 1))
-    made = weights.toned(np.stack([ramp] * 200), np.random.default_rng(0))
-    assert (made.shape, made.dtype) == ((200, 24, 24), np.float32)
-    assert made.min() == 0 and made.max() <= 1
-    # Rows are alike, whatever the shift; columns rise or fall but for where the shift wraps.
-    assert (made == made[:, :1]).all()
-    steps = np.sign(np.diff(made[:, 0], axis=1)).sum(1)
-    assert 60 < (steps > 0).sum() < 140 and (np.abs(steps) >= 21).all()
-    assert len(np.unique(made.max((1, 2)))) > 100
+    made = np.array(Changes(0.0, seed=0)(np.stack([ramp] * 200)[..., None], training=True))[..., 0]
+    same = np.isclose(made, ramp / 255, atol=1e-6).all((1, 2))
+    mirrored = np.isclose(made, ramp[:, ::-1] / 255, atol=1e-6).all((1, 2))
+    assert (same ^ mirrored).all() and 60 < same.sum() < 140
 
 
-def test_settling_gives_normalisation_the_mean_statistics_of_all_batches():
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.BatchNormalization(momentum=0.9)])
-    rng = np.random.default_rng(0)
-    batches = [rng.normal(number, 1 + number, (64, 4, 4)).astype(np.float32) for number in range(5)]
-    weights.settle(model, batches)
-    (layer,) = model.layers
-    assert float(layer.moving_mean[0]) == pytest.approx(np.mean([b.mean() for b in batches]), abs=1e-4)
-    assert float(layer.moving_variance[0]) == pytest.approx(np.mean([b.var() for b in batches]), rel=1e-4)
-    assert layer.momentum == 0.9
+def test_changed_slices_differ_each_time_keep_their_place_and_stay_between_black_and_white():
+    disc = (np.hypot(*(np.indices((48, 48)) - 23.5)) < 14).astype(np.uint8) * 150
+    layer = Changes(1.0, seed=0)
+    one, two = (np.array(layer(np.stack([disc] * 64)[..., None], training=True))[..., 0] for _ in range(2))
+    assert one.dtype == np.float32 and one.min() >= 0 and one.max() <= 1
+    assert np.abs(one - two).mean() > 0.02
+    # Heads stay in the picture, and no tone turns bright into dark.
+    rows, columns = np.indices((48, 48))
+    centre = [(picture * grid).sum() / picture.sum() for picture in one for grid in (rows, columns)]
+    assert min(centre) > 14 and max(centre) < 33
+    assert (one[:, 20:28, 20:28].mean((1, 2)) > one[:, :3].mean((1, 2)) + 0.15).all()
+
+
+def test_settling_gives_normalisation_the_statistics_of_the_slices_and_moves_nothing_else():
+    image = keras.Input((4, 4, 1))
+    normal = keras.layers.BatchNormalization(momentum=0.9, name="normal")
+    answer = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(normal(image)))
+    trained = keras.Model(image, answer)
+    before = [weight.numpy() for weight in trained.trainable_weights]
+    x = np.random.default_rng(0).normal(3, 2, (15_360, 4, 4, 1)).astype(np.float32)
+    weights.settle(trained, keras.Model(trained.input, trained.output), x, [np.zeros(len(x), int)])
+    assert float(normal.moving_mean[0]) == pytest.approx(x.mean(), abs=0.05)
+    assert float(normal.moving_variance[0]) == pytest.approx(x.var(), rel=0.02)
+    assert normal.momentum == 0.9
+    for was, weight in zip(before, trained.trainable_weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), was)
+
+
+def test_the_large_recipe_is_what_the_shipped_weights_were_made_by():
+    assert bundle.read_card(WEIGHTS_DIR)["recipe"] == json.loads(json.dumps(asdict(weights.LARGE)))
 
 
 @pytest.mark.slow
@@ -371,7 +395,7 @@ def test_shipped_card_tells_what_the_model_answers_and_how_it_was_made(card):
     assert Recipe(**card["recipe"]).size == card["input_shape"][0] == card["input_shape"][1]
     assert card["limits"] and all(isinstance(limit, str) and len(limit) > 20 for limit in card["limits"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
-    assert len(card["brain"]["weight"]) == 176 and 0 < card["brain"]["below"] <= 0.7
+    assert len(card["brain"]["weight"]) == 256 and 0 < card["brain"]["below"] <= 0.7
     for head in ANSWERED:
         assert 0.2 < card["temperature"][head] < 5
         assert 0 <= card["unsure_below"][head] < 1

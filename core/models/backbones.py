@@ -53,7 +53,7 @@ def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> 
     -------
     keras.Model
         From ``image`` (size, size, 1) in [0, 1] to ``features`` (d,), the global average of the last map; d is
-        176 for slicescope, 2048 for ResNet50, 1280 for the others.
+        256 for slicescope, 2048 for ResNet50, 1280 for the others.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _slicescope(image):
 
 def _residual(x, filters: int, name: str):
     inner = min(filters, 64)
-    # A bottleneck where there are many channels keeps the network under half a million parameters.
+    # A bottleneck where there are many channels keeps the network under a million parameters.
     y = _conv(x, inner, 1, 1, f"{name}_in") if inner < filters else x
     y = _conv(y, inner, 3, 1, f"{name}_a")
     y = _conv(y, filters, 3, 1, f"{name}_b", activate=False)
