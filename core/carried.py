@@ -4,6 +4,7 @@
 
     table.parquet   every row, with the columns that training and evaluation read; the others are emptied
     cohort.json     name and date
+    split.json      the split that is saved with the cohort, where there is one
     inputs.npz      "keys": (m,) as `core.slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
 
 No name and no description travels: PatientID is the workspace's pseudonym, and paths are the shown ones. UIDs do, and
@@ -11,12 +12,14 @@ pictures of slices.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from core import cohort_files
+from core.default_split import SPLIT_NAME
 from core.errors import CohortError
 from core.settings import get_settings
 from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, slice_keys, typed
@@ -50,6 +53,8 @@ def pack(made: Cohort, rows: pd.DataFrame, inputs: np.ndarray, folder: Path) -> 
     table.to_parquet(folder / _TABLE, index=False)
     facts = {"name": made.name, "created": made.created}
     (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    if (made.folder / SPLIT_NAME).exists():
+        shutil.copyfile(made.folder / SPLIT_NAME, folder / SPLIT_NAME)
     keys = slice_keys(rows).to_numpy(dtype=str)
     small = np.rint(inputs * np.float32(255)).astype(np.uint8)
     np.savez_compressed(folder / INPUTS, keys=keys, inputs=small if np.array_equal(_grey(small), inputs) else inputs)
@@ -69,7 +74,9 @@ def unpack(folder: Path) -> Cohort:
     table = typed(table.assign(**{name: value for name, value in empty.items() if name not in table}), COLUMNS)
     home = get_settings().cohorts_dir / facts["name"]
     home.mkdir(parents=True, exist_ok=True)
-    (folder / INPUTS).replace(home / INPUTS)
+    for name in (INPUTS, SPLIT_NAME):
+        if (folder / name).exists():
+            (folder / name).replace(home / name)
     return cohort_files.write(
         Cohort(facts["name"], home, home, "carried", table, typed([], REJECTED_COLUMNS), facts["created"])
     )
@@ -100,7 +107,8 @@ def inputs_of(cohort: Cohort, rows: pd.DataFrame, size: int) -> np.ndarray:
 
 
 def _grey(small: np.ndarray) -> np.ndarray:
-    return small.astype(np.float32) / np.float32(255)
+    # As `core.batches` does it, to the last bit.
+    return small * np.float32(1 / 255)
 
 
 def _travelling() -> dict[str, str]:

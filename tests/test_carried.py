@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import batches, carried, cohort, splits
+from core import batches, carried, cohort, default_split, run_split, splits
+from core.config import RunConfig
 from core.errors import CohortError
 from core.settings import get_settings
 
@@ -24,6 +25,8 @@ def made(workspace, make_slice, tmp_path):
 def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
     rows = made.table[made.table["plane"].notna()]
     inputs = batches.model_inputs(made, rows, 32)
+    by_hand = pd.Series(["test", "train", "train", "validation"], made.table.index)
+    default_split.save_default_split(made, by_hand, {})
     carried.pack(made, rows, inputs, tmp_path / "packed")
     sent = splits.patient_split(made.table)
 
@@ -35,6 +38,7 @@ def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
     for column in ("plane", "sequence", "PatientID", "SOPInstanceUID"):
         pd.testing.assert_series_equal(arrived.table[column], made.table[column])
     assert splits.patient_split(arrived.table).tolist() == sent.tolist()
+    assert run_split.dealt(arrived, RunConfig("x", "dual", "heads", split="cohort")).tolist() == by_hand.tolist()
     # In another order than they were packed.
     again = batches.model_inputs(arrived, arrived.table.iloc[::-1], 32)
     assert np.array_equal(again[::-1], inputs)
@@ -44,7 +48,7 @@ def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
 
 def test_inputs_of_eight_bits_travel_in_a_quarter_of_the_room(made, tmp_path, monkeypatch):
     rows = made.table
-    inputs = (np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16) % 256) / np.float32(255)
+    inputs = (np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16) % 256) * np.float32(1 / 255)
     carried.pack(made, rows, inputs, tmp_path / "packed")
     with np.load(tmp_path / "packed" / carried.INPUTS) as stored:
         assert stored["inputs"].dtype == np.uint8

@@ -74,12 +74,8 @@ def _again(run: runs.Run, label: str, icon: str, meaning: str, resume: bool) -> 
 
 
 def _duplicate(run: runs.Run) -> None:
-    prefill = getattr(train_form, "prefill", None)
-    if prefill is None:
-        return
-
     def open_form() -> None:
-        prefill(run.config)
+        train_form.prefill(run.config)
         state.choose(**{state.VIEW: train_views.NEW})
 
     st.button(
