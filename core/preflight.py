@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from core import batches, cohort, leaks, pace_measure, run_split, runs, splits
+from core import batches, cohort, device_load, leaks, pace_measure, run_split, runs, splits
 from core.config import WEIGHTS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.leaks import LeakReport
@@ -227,15 +227,18 @@ def _weights_missing(config: RunConfig) -> str:
 
 
 def _device_missing(config: RunConfig) -> str:
-    device = get_settings().device
-    kind, _, number = device.partition(":")
-    there = _gpus()
-    if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
-        return f"The device must be auto, cpu or gpu:N. Received: {device!r}. Set SLICESCOPE_DEVICE."
-    if kind == "gpu" and int(number) >= there:
-        return f"{device} is not there ({there} NVIDIA GPUs found). Set SLICESCOPE_DEVICE to auto or cpu."
-    if device != "cpu" and 0 < there < config.devices:
-        return f"{config.devices} devices are asked for and {there} GPUs are there. Choose at most {there}."
+    settings = get_settings()
+    try:
+        there = device_load.devices(settings.device)
+    except ConfigError as error:
+        return str(error)
+    found = len(device_load.gpu_ids())
+    gone = [device for device in there if device != "cpu" and int(device[4:]) >= found]
+    if gone:
+        return f"{', '.join(gone)} is not there ({found} NVIDIA GPUs found). Set SLICESCOPE_DEVICE to auto or cpu."
+    room = max(1, settings.logical_cpus) if there == ("cpu",) else len(there)
+    if config.devices > room:
+        return f"{config.devices} devices are asked for and {room} can share a run here. Choose at most {room}."
     return ""
 
 
@@ -261,15 +264,12 @@ def _warnings(config: RunConfig, counts: pd.DataFrame, amounts: dict) -> list[st
     return found
 
 
-def _gpus() -> int:
-    """NVIDIA GPUs of this machine, whether or not TensorFlow can use them."""
-    return sum(entry.name[6:].isdigit() for entry in os.scandir("/dev") if entry.name.startswith("nvidia"))
-
-
 def _device_words() -> str:
-    chosen, gpus = get_settings().device, _gpus()
-    if chosen.startswith("gpu") or (chosen == "auto" and gpus):
-        return f"GPU {chosen.partition(':')[2] or 0} of {gpus}"
+    """Words for what would train; GPUs count whether or not TensorFlow can use them."""
+    with suppress(ConfigError):
+        there = device_load.devices(get_settings().device)
+        if there != ("cpu",):
+            return f"{', '.join(there)} of {len(device_load.gpu_ids())} GPUs"
     return f"CPU, {os.cpu_count()} cores"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from core import batches, cohort, default_split, jobs, leaks, pace_measure, preflight, runs, training, view_samples
 from core.config import RunConfig
-from core.errors import CohortError, ConfigError, WeightsUnavailable
+from core.errors import ConfigError, WeightsUnavailable
 from core.preflight import look, require
 from core.settings import get_settings
 
@@ -133,17 +133,25 @@ def test_weights_that_are_missing_or_something_else_are_refused(made, tmp_path):
     ("device", "gpus", "devices", "words"),
     [
         ("gpu:0", 0, 1, "gpu:0 is not there"), ("gpu:2", 2, 1, "gpu:2 is not there"), ("fast", 0, 1, "must be auto"),
-        ("auto", 2, 3, "3 devices are asked for and 2 GPUs"), ("gpu:1", 2, 1, ""), ("auto", 0, 3, ""),
-        ("cpu", 1, 2, ""),
+        ("auto", 2, 3, "3 devices are asked for and 2 can"), ("gpu:1", 2, 1, ""), ("auto", 2, 2, ""),
+        ("auto", 0, 3, "3 devices are asked for and 1 can"), ("gpu:0,gpu:1", 2, 2, ""),
+        ("gpu:0,gpu:5", 2, 1, "gpu:5 is not there"),
     ],
 )  # fmt: skip
 def test_a_device_that_is_not_there_is_refused(made, monkeypatch, device, gpus, devices, words):
     monkeypatch.setenv("SLICESCOPE_DEVICE", device)
     get_settings.cache_clear()
-    monkeypatch.setattr(preflight, "_gpus", lambda: gpus)
+    monkeypatch.setattr(preflight.device_load, "gpu_ids", lambda: tuple(map(str, range(gpus))))
     refusals = look(made, config(devices=devices)).refusals
     assert len(refusals) == bool(words)
     assert not words or words in refusals[0]
+
+
+def test_a_processor_that_is_split_can_share_a_run(made, monkeypatch):
+    monkeypatch.setenv("SLICESCOPE_LOGICAL_CPUS", "2")
+    get_settings.cache_clear()
+    assert not look(made, config(devices=2)).refusals
+    assert "3 devices" in look(made, config(devices=3)).refusals[0]
 
 
 def test_more_memory_than_there_is_is_refused(made, monkeypatch):
@@ -184,7 +192,7 @@ def test_a_split_by_slice_leaks_and_says_so(made):
 
 
 def test_a_saved_split_that_is_not_there_is_an_error(made):
-    with pytest.raises(CohortError, match="No split is saved"):
+    with pytest.raises(ConfigError, match="has no saved split"):
         look(made, config(split="cohort"))
 
 
@@ -219,7 +227,7 @@ def test_equal_pictures_under_two_names_are_an_alarm(workspace, tmp_path, make_d
     # Everybody learns, and everybody's twin is the test but for one.
     part = people.map(lambda name: "train" if name[0] == "P" else "validation" if name == "T0" else "test")
     default_split.save_default_split(made, made.table["PatientID"].map(part), {})
-    wanted = config(split="cohort")
+    wanted, made = config(split="cohort"), cohort.read(made.name)
     seen = look(made, wanted)
     assert not seen.shared
     told = []

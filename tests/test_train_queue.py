@@ -119,7 +119,9 @@ def test_name_tags_and_note_are_changed_and_only_what_was_changed_is_written():
     run = made("ended", "done")
     press(app := open_train(view="Runs", followed="ended"), "Name and notes")
     shown = run_notes.read(run)
-    assert [one.value for one in app.text_input if one.label != "Words"] == ["planes", ""] and app.text_area[0].value == ""
+    assert [one.value for one in app.text_input if one.label != "Words"] == ["planes", ""] and app.text_area[
+        0
+    ].value == ""
     # Somebody else is quicker with the tags.
     run_notes.tag(run, ["theirs"])
     run_actions.save(run, shown, "<b>mine</b>", "", "why\n<b>so</b>")
