@@ -55,7 +55,8 @@ def _live(drawn: set[str]) -> None:
 def _waiting(drawn: set[str]) -> None:
     """Redraw what waits."""
     waiting = [place for place in _looked(drawn) if place.position]
-    st.markdown(f"#### Waiting ({len(waiting)})")
+    if waiting:
+        st.markdown(f"#### Waiting ({len(waiting)})")
     for place in waiting:
         _draw_waiting(place)
 
