@@ -72,8 +72,8 @@ def by_bin(placed: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``head``, ``split``, ``plane``, ``bin``, ``slices``, ``right``, ``accuracy``, ``low``, ``high`` (95 % interval by
-        patient; NaN with one patient). Bins without slices have no row.
+        ``head``, ``split``, ``plane``, ``bin``, ``slices``, ``right``, ``accuracy``, and ``low``, ``high``, its 95 %
+        interval by patient (NaN with one patient). Bins without slices have no row.
     """
     found = [pd.DataFrame(columns=["head", "split", "plane", "bin", "slices", "right", "accuracy", "low", "high"])]
     for (head, split, plane), part in placed.groupby(["head", "split", "plane"], sort=False):
@@ -110,7 +110,9 @@ def sentence(bins: pd.DataFrame, plane: str) -> str:
 
     Examples
     --------
-    >>> bins = pd.DataFrame({"plane": "axial", "bin": [0, 1, 10, 19], "slices": [10, 10, 100, 20], "right": [5, 5, 99, 20]})
+    >>> bins = pd.DataFrame(
+    ...     {"plane": "axial", "bin": [0, 1, 10, 19], "slices": [10, 10, 100, 20], "right": [5, 5, 99, 20]}
+    ... )
     >>> sentence(bins, "axial")
     'axial: 50 % right in the fifth of the stack towards the feet, 99 % in the middle, 100 % towards the head.'
     """

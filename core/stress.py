@@ -71,6 +71,13 @@ class Step:
 STEPS = (Step(None, None), *(Step(change, strength) for change in CHANGES for strength in change.strengths))
 
 
+def steps_of(name: str) -> tuple[Step, ...]:
+    """Return the slice as it is and the steps of one change, in the order in which a curve has them."""
+    steps = [step for step in STEPS if step.change is None or step.change.name == name]
+    # A gamma of 1 changes nothing: it has its place between those that brighten and those that darken.
+    return tuple(sorted(steps, key=lambda step: step.strength or 1.0)) if name == "gamma" else tuple(steps)
+
+
 # What is measured -----------------------------------------------------------------------------------------
 
 
@@ -254,14 +261,9 @@ def curves(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve(drawn: pd.DataFrame, head: str, change: Change) -> pd.DataFrame:
-    """Return the rows of one head and change, those of the slices as they are first."""
-    of_head = drawn[drawn["head"] == head]
-    rows = pd.concat([of_head[of_head["change"] == ""], of_head[of_head["change"] == change.name]])
-    if change.name != "gamma":
-        return rows
-    # A gamma of 1 changes nothing: it has its place between those that brighten and those that darken.
-    value = pd.to_numeric(rows["strength"], errors="coerce").fillna(1.0)
-    return rows.loc[value.sort_values(kind="stable").index]
+    """Return the rows of one head and change, in the order of `steps_of`."""
+    rows = drawn[(drawn["head"] == head) & drawn["change"].isin(("", change.name))].set_index("strength", drop=False)
+    return rows.reindex([step.words[1] for step in steps_of(change.name)]).dropna(subset="head")
 
 
 def sentence(drawn: pd.DataFrame, head: str, change: Change) -> str:
