@@ -352,10 +352,10 @@ def _mistakes(made: Material) -> str:
     if not made.pictures:
         return ""
     try:
-        table = cohort.read(made.run.config.cohort).table
+        whole = cohort.read(made.run.config.cohort)
     except CoreError:
         return _note("The cohort is no longer here, so its slices cannot be shown.")
-    table = table.set_axis(slice_keys(table))
+    table = whole.table.set_axis(slice_keys(whole.table))
     parts = []
     for head, _, rows in made.heads():
         wrong = rows[rows["y_true"] != rows["y_pred"]]
@@ -363,7 +363,7 @@ def _mistakes(made: Material) -> str:
         wrong = wrong[wrong["key"].isin(table.index)].sort_values("p", ascending=False).head(_MOST_PICTURES)
         if wrong.empty:
             continue
-        tiles = thumbnails.sprites(cohort.read(made.run.config.cohort), table.loc[wrong["key"]], _SIDE)
+        tiles = thumbnails.sprites(whole, table.loc[wrong["key"]], _SIDE)
         drawn = (
             f'<figure><img alt="" src="{_png(tile)}"><figcaption>{escape(row.y_true)} → {escape(row.y_pred)} '
             f"{100 * row.p:.0f} %</figcaption></figure>"

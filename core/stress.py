@@ -266,6 +266,11 @@ def curve(drawn: pd.DataFrame, head: str, change: Change) -> pd.DataFrame:
     return rows.reindex([step.words[1] for step in steps_of(change.name)]).dropna(subset="head")
 
 
+def outdated(drawn: pd.DataFrame) -> bool:
+    """Tell whether curves were measured with other changes or strengths than there are now."""
+    return set(zip(drawn["change"], drawn["strength"], strict=True)) != {step.words for step in STEPS}
+
+
 def sentence(drawn: pd.DataFrame, head: str, change: Change) -> str:
     """Say in one sentence what a partner has to expect of a change.
 

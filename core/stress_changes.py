@@ -122,7 +122,7 @@ def inversion(made: Slice, how: str, rng: np.random.Generator) -> Slice:
     """Turn black into white: all of the picture (a MONOCHROME1 export), or the head alone, the air left black."""
     low, high = made.range
     turned = low + high - np.clip(made.pixels, low, high)
-    if how == "head only":
+    if how == "head":
         turned = np.where(made.pixels > low + 0.1 * (high - low), turned, made.pixels)
     return _with(made, turned)
 
@@ -175,15 +175,15 @@ CHANGES: tuple[Change, ...] = (
            "tilted heads, oblique stacks"),
     Change("resolution", "Resolution", "pixel size (mm)", "pixels of {} mm", (1.5, 2.0, 3.0, 4.0, 6.0), resolution,
            "diffusion, perfusion, thumbnails"),
-    Change("cropping", "Cropping", "cut at each edge (%)", "{} % cut at each edge", (5.0, 10.0, 15.0, 20.0, 30.0),
+    Change("cropping", "Cropping", "cut at each edge (%)", "a cut of {} % at each edge", (5.0, 10.0, 15.0, 20.0, 30.0),
            cropping, "tight fields of view, screenshots"),
     Change("gamma", "Gamma", "exponent", "a gamma of {}", (0.4, 0.6, 0.8, 1.25, 1.7, 2.5), gamma,
            "other windows, pictures of screens"),
     Change("jpeg", "JPEG", "quality", "JPEG quality {}", (75.0, 50.0, 25.0, 10.0, 5.0), jpeg,
            "slides, reports, teaching files"),
-    Change("inversion", "Inverted intensity", "what is inverted", "{} inverted", ("head only", "all"), inversion,
+    Change("inversion", "Inverted intensity", "what is inverted", "an inverted {}", ("head", "picture"), inversion,
            "MONOCHROME1 read wrongly, negatives"),
-    Change("mirroring", "Mirroring", "sides swapped", "{} swapped", ("left–right", "top–bottom", "both"), mirroring,
+    Change("mirroring", "Mirroring", "sides swapped", "swapped sides ({})", ("left–right", "top–bottom", "both"), mirroring,
            "NIfTI and neurological convention"),
 )  # fmt: skip
 

@@ -36,6 +36,8 @@ def draw(chosen: Chosen) -> None:
         return
     if status.get("sha256") not in (None, run.card()["sha256"]):
         st.warning("The model has been replaced since. Measure it anew.", icon=":material/history:")
+    if stress.outdated(drawn):
+        st.warning("It was measured with other changes than there are now. Measure it anew.", icon=":material/history:")
     _curves(chosen, drawn)
     _examples(chosen, status.get("random_state", 0))
     with st.expander("Measure anew", icon=":material/replay:"):
