@@ -250,11 +250,12 @@ def curves(answers: pd.DataFrame) -> pd.DataFrame:
         sure = p >= SURE
         with np.errstate(invalid="ignore"):
             sure_right = (sure & (right > 0)).sum(axis=0) / sure.sum(axis=0)
+            mean_p = np.nan_to_num(p).sum(axis=0) / np.isfinite(p).sum(axis=0)
         steps = part.drop_duplicates("step").sort_values("step")
         found.append(pd.DataFrame({
             "head": head, "step": steps["step"].to_numpy(), "change": steps["change"].to_numpy(),
             "strength": steps["strength"].to_numpy(), "accuracy": made.estimate, "low": low, "high": high,
-            "loss": lost.estimate, "loss_low": lost_low, "loss_high": lost_high, "mean_p": np.nanmean(p, axis=0),
+            "loss": lost.estimate, "loss_low": lost_low, "loss_high": lost_high, "mean_p": mean_p,
             "sure": sure.mean(axis=0), "sure_right": sure_right, "slices": len(right), "patients": made.patients,
         }))  # fmt: skip
     return pd.concat(found, ignore_index=True)
@@ -400,7 +401,7 @@ def work(run: Run, slices: int = SLICES, random_state: int = 0, report: Callable
     began, pace = time.monotonic(), Pace()
 
     def follow(done: int, total: int) -> None:
-        _write(run, done=done, total=total, message=pace(done, total))
+        _write(run, done=done, total=total, message=pace(done, total) if done else "starting the model")
         if report:
             report(done, total)
 

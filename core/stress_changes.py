@@ -106,7 +106,8 @@ def bias_field(made: Slice, percent: float, rng: np.random.Generator) -> Slice:
     along = np.cos(angle) * rows[:, None] + np.sin(angle) * columns
     across = np.cos(angle) * columns - np.sin(angle) * rows[:, None]
     field = along + 0.5 * along * across - 0.5 * across**2
-    field = 2 * (field - field.min()) / (field.max() - field.min()) - 1
+    # A slice of one pixel has no range.
+    field = 2 * (field - field.min()) / max(float(np.ptp(field)), 1e-6) - 1
     low = made.range[0]
     return _with(made, low + (made.pixels - low) * (1 + percent / 200 * field))
 
@@ -183,8 +184,8 @@ CHANGES: tuple[Change, ...] = (
            "slides, reports, teaching files"),
     Change("inversion", "Inverted intensity", "what is inverted", "an inverted {}", ("head", "picture"), inversion,
            "MONOCHROME1 read wrongly, negatives"),
-    Change("mirroring", "Mirroring", "sides swapped", "swapped sides ({})", ("left–right", "top–bottom", "both"), mirroring,
-           "NIfTI and neurological convention"),
+    Change("mirroring", "Mirroring", "sides swapped", "swapped sides ({})", ("left–right", "top–bottom", "both"),
+           mirroring, "NIfTI and neurological convention"),
 )  # fmt: skip
 
 

@@ -57,6 +57,8 @@ from pages.shared.components.thumbnail_grid import sheet
 from pages.shared.stacks import ReadPixels, piece_of, stack_of
 
 THUMBNAIL_PX = 96
+#: Slices of a stress bench that can be looked at.
+_MOST_OFFERED = 200
 
 
 def _stamp(*paths: Path) -> tuple[int, ...]:
@@ -631,6 +633,24 @@ def stress_figure(run: runs.Run, heads: tuple[str, ...]) -> go.Figure:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _stress_figure(run_id: str, stamp: tuple, heads: tuple[str, ...], _run: runs.Run) -> go.Figure:
     return stress_figures.stress_curves(analysis(_run, "stress_curves"), heads)
+
+
+def stress_head(run: runs.Run, head: str) -> tuple[list[str], dict[str, str], pd.DataFrame]:
+    """What the stress bench says of a head: a sentence a change, slices to look at by key, and their answers."""
+    return _stress_head(run.id, _stamp(analyses.folder(run) / "stress_curves.parquet"), head, run)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _stress_head(
+    run_id: str, stamp: tuple, head: str, _run: runs.Run
+) -> tuple[list[str], dict[str, str], pd.DataFrame]:
+    drawn, answers = analysis(_run, "stress_curves"), analysis(_run, "stress")
+    said = [stress.sentence(drawn, head, change) for change in stress_changes.CHANGES]
+    answers = answers[answers["head"] == head]
+    before = answers[answers["change"] == ""].head(_MOST_OFFERED)
+    before = before.sort_values(["y_true", "PatientID"], kind="stable")
+    titles = {row.key: f"{row.y_true}, {row.PatientID} ({at})" for at, row in enumerate(before.itertuples(), 1)}
+    return said, titles, answers[answers["key"].isin(titles)].set_index("key").sort_index(kind="stable")
 
 
 def stress_seconds(run: runs.Run, slices: int) -> float | None:

@@ -9,7 +9,7 @@ from core.stress_changes import CHANGES, change_named
 from pages.shared import cached, widgets
 from pages.shared.errors_choice import Chosen
 
-_MOST_SLICES, _MOST_OFFERED = 100, 200
+_MOST_SLICES = 100
 
 
 def draw(chosen: Chosen) -> None:
@@ -54,9 +54,8 @@ def _curves(chosen: Chosen, drawn) -> None:
     widgets.chart(cached.stress_figure(run=chosen.run, heads=heads), "stress-curves", f"{chosen.run.id}-stress")
     with st.container(border=True):
         st.markdown(f"**What a partner should know: {chosen.head}**")
-        lines = [
-            f"- **{change.title}** ({change.why}): {stress.sentence(drawn, chosen.head, change)}" for change in CHANGES
-        ]
+        said, _, _ = cached.stress_head(chosen.run, chosen.head)
+        lines = [f"- **{one.title}** ({one.why}): {sentence}" for one, sentence in zip(CHANGES, said, strict=True)]
         st.markdown("\n".join(lines))
     with st.expander("All numbers", icon=":material/table:"):
         widgets.table(drawn.drop(columns="step"), "stress-table", f"{chosen.run.id}-stress", hide_index=True)
@@ -69,10 +68,8 @@ def _unchanged(drawn, heads: tuple[str, ...]) -> list[str]:
 
 def _examples(chosen: Chosen, random_state: int) -> None:
     """Draw one slice at each strength of a change, with the answers it was given."""
-    answers = cached.analysis(chosen.run, "stress")
-    answers = answers[answers["head"] == chosen.head]
-    before = answers[answers["change"] == ""].head(_MOST_OFFERED)
-    if before.empty:
+    _, titles, answers = cached.stress_head(chosen.run, chosen.head)
+    if not titles:
         return
     st.markdown("##### One slice, step by step")
     left, right = st.columns([1, 2])
@@ -81,8 +78,6 @@ def _examples(chosen: Chosen, random_state: int) -> None:
         "Change", list(names), format_func=names.get, key="stress_change", bind="query-params",
         help="What is done to the slice.",
     )  # fmt: skip
-    titles = {row.key: f"{row.y_true}, {row.PatientID}, slice {number}" for number, row in
-              enumerate(before.sort_values(["y_true", "PatientID"], kind="stable").itertuples(), 1)}  # fmt: skip
     key = right.selectbox(
         "Slice", list(titles), format_func=titles.get, key="stress_slice", bind="query-params",
         help="One of those that the bench has changed.",
@@ -92,7 +87,8 @@ def _examples(chosen: Chosen, random_state: int) -> None:
         st.warning("This slice is no longer in its cohort.", icon=":material/hide_image:")
         return
     addresses = cached.stress_strip(chosen.run, made, key, change, random_state)
-    of_slice = answers[(answers["key"] == key) & answers["change"].isin(("", change))].set_index("strength")
+    of_slice = answers.loc[[key]]
+    of_slice = of_slice[of_slice["change"].isin(("", change))].set_index("strength")
     tiles = []
     for step, address in zip(stress.steps_of(change), addresses, strict=True):
         label = step.words[1]
@@ -139,8 +135,7 @@ def _follow(run_id: str) -> None:
         st.rerun()
     bar, button = st.columns([5, 1], vertical_alignment="center")
     share = min(1.0, status["done"] / status["total"]) if status["total"] else 0.0
-    words = f"slices {status['message']}" if status["total"] else status["message"]
-    bar.progress(share, text=f"Changing slices and asking the model: {words}")
+    bar.progress(share, text=f"Changing slices and asking the model: {status['message']}")
     if button.button("Cancel", icon=":material/close:", width="stretch"):
         stress.cancel(run)
         st.rerun()

@@ -198,7 +198,7 @@ def chart(figure: go.Figure, key: str, name: str, **options: object) -> object:
         drawn = st.plotly_chart(figure, width="stretch", theme=None, key=key, config=config, **options)
         with (
             st.container(horizontal=True, horizontal_alignment="right"),
-            st.popover("", icon=":material/download:", type="tertiary", help="Save this figure"),
+            st.popover("Save", icon=":material/download:", type="tertiary"),
         ):
             chart_save(f"chart-{key}", name, key=f"{key}-save")
             st.download_button(
