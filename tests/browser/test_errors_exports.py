@@ -9,6 +9,8 @@ from PIL import Image
 
 from core import runs
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 
 def opened(page, url: str, view: str) -> None:
     page.goto(f"{url}/errors?view={view}&run={runs.SHIPPED}")
@@ -45,7 +47,6 @@ def test_the_report_is_taken_away(app, page):
     assert b"Confusion matrices" in Path(download.value.path()).read_bytes()
 
 
-@pytest.mark.slow
 def test_the_stress_bench_is_started_followed_and_drawn(app, page):
     opened(page, app[0], "Stress")
     page.get_by_text("Not measured yet").wait_for()
