@@ -1,17 +1,14 @@
 """A run's whole analysis as one HTML file: it opens anywhere, asks no network for anything, and prints.
 
-A section is a function that draws its part or says that there is nothing to draw; `SECTIONS` is their order. What an
-analysis has stored as a table becomes a section by a line in `STORED`.
+A section is a function that draws its part, or gives nothing where there is nothing to draw; `SECTIONS` is their order.
+Sections of what analyses have stored are in `core.report_stored`.
 """
 
 import base64
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +17,6 @@ from plotly.offline import get_plotlyjs
 
 import core
 from core import (
-    analyses,
     calibration,
     cohort,
     compare_report,
@@ -31,6 +27,7 @@ from core import (
     patient_scores,
     positions,
     registry,
+    report_stored,
     run_notes,
     runs,
     stress,
@@ -39,6 +36,7 @@ from core import (
     uncertainty,
 )
 from core.errors import CoreError, InputError
+from core.report_pieces import Material, html_facts, html_list, html_note, html_table
 from core.runs import Run
 from core.settings import PROJECT_DIR
 from core.slice_table import replaced, slice_keys
@@ -49,54 +47,8 @@ from core.vocabulary import NOT_FOR_CLINICAL_USE
 _STYLE = PROJECT_DIR / "assets" / "report.css"
 #: Worst mistakes of a head that are shown as pictures, and their side in pixels.
 _MOST_PICTURES, _SIDE = 24, 96
-#: Rows of a stored table that are shown.
-_MOST_ROWS = 60
 #: Classes that a confusion matrix can be read with on paper.
 _MOST_CLASSES = 40
-
-
-@dataclass(frozen=True)
-class Material:
-    """What sections are drawn from.
-
-    Attributes
-    ----------
-    run : Run
-        Evaluated.
-    pictures : bool
-        Whether pictures of patients may stand in the report.
-    """
-
-    run: Run
-    pictures: bool
-
-    @cached_property
-    def card(self) -> dict[str, Any]:
-        """The model's card."""
-        return self.run.card()
-
-    @cached_property
-    def known(self) -> pd.DataFrame:
-        """Predictions whose truth is known."""
-        table = self.run.predictions()
-        return table[table["y_true"].notna()]
-
-    @cached_property
-    def part(self) -> str | None:
-        """The part of the split that the run is judged on: test, else validation, else train."""
-        return next((part for part in reversed(SPLITS) if (self.known["split"] == part).any()), None)
-
-    def heads(self) -> Iterator[tuple[str, list[str], pd.DataFrame]]:
-        """Yield each head with its classes and its predictions on the part that is judged."""
-        for head, names in self.card["classes"].items():
-            rows = self.known[(self.known["head"] == head) & (self.known["split"] == self.part)]
-            if len(rows):
-                yield head, names, rows
-
-    def stored(self, name: str) -> pd.DataFrame | None:
-        """Read a table of the run's analyses; None where it was not made."""
-        path = analyses.folder(self.run) / f"{name}.parquet"
-        return pd.read_parquet(path) if path.exists() else None
 
 
 Section = Callable[[Material], str]
@@ -193,7 +145,7 @@ def _scores(made: Material) -> str:
     if not table:
         return ""
     titles = ["Head", "Part", *(f"{score} (%)" for score in patient_scores.SCORES), "Slices", "Patients"]
-    return _table(pd.DataFrame(table, columns=titles)) + _note(
+    return html_table(pd.DataFrame(table, columns=titles)) + html_note(
         "In brackets: 95 % intervals by a bootstrap that draws patients. ECE: expected calibration error."
     )
 
@@ -218,7 +170,7 @@ def _split(made: Material) -> str:
     said = f"{shared:,} patients stand in more than one part: scores are too good." if shared else (
         "No patient stands in more than one part."
     )  # fmt: skip
-    return _table(counts) + _note(f"{said} Split hash: {made.card.get('split_hash') or 'none'}.")
+    return html_table(counts) + html_note(f"{said} Split hash: {made.card.get('split_hash') or 'none'}.")
 
 
 def _matrices(made: Material) -> str:
@@ -228,12 +180,12 @@ def _matrices(made: Material) -> str:
         classes = [name for name in names if name in seen]
         parts.append(f"<h3>{escape(head)}</h3>")
         if len(classes) > _MOST_CLASSES:
-            parts.append(_note(f"{len(classes)} classes are too many to be drawn; see the classes below."))
+            parts.append(html_note(f"{len(classes)} classes are too many to be drawn; see the classes below."))
             continue
         matrix = evaluation.confusion(rows["y_true"], rows["y_pred"], classes)
         parts.append(_figure(figures.confusion_matrix(matrix)))
         parts.append(
-            _note(
+            html_note(
                 f"{made.part} slices; rows are the truth. Accuracy {100 * matrix.accuracy:.1f} %, of always naming the "
                 f"commonest class {100 * matrix.majority:.1f} %."
             )
@@ -242,6 +194,9 @@ def _matrices(made: Material) -> str:
 
 
 def _classes(made: Material) -> str:
+    with_intervals = report_stored.class_scores(made)
+    if with_intervals:
+        return with_intervals
     parts = []
     for head, names, rows in made.heads():
         counts = evaluation.confusion(rows["y_true"], rows["y_pred"], names).counts
@@ -254,7 +209,7 @@ def _classes(made: Material) -> str:
             for title, share in zip(("Precision (%)", "Recall (%)", "F1 (%)"), shares, strict=True)
         }
         table = pd.DataFrame({"Class": np.array(names, dtype=object)[there], **columns, "Slices": true[there]})
-        parts.append(f"<h3>{escape(head)}</h3>{_table(table)}")
+        parts.append(f"<h3>{escape(head)}</h3>{html_table(table)}")
     return "".join(parts)
 
 
@@ -269,10 +224,12 @@ def _calibration(made: Material) -> str:
         temperature = made.card.get("temperature", {}).get(head, 1.0)
         parts.append(
             f"<div><h3>{escape(head)}</h3>{_figure(figures.reliability(bins))}"
-            + _note(f"Expected calibration error {100 * bins.ece:.1f} %, at the card's temperature {temperature:.2f}.")
+            + html_note(
+                f"Expected calibration error {100 * bins.ece:.1f} %, at the card's temperature {temperature:.2f}."
+            )
             + "</div>"
         )
-    return f'<div class="side">{"".join(parts)}</div>' if parts else ""
+    return f'<div class="side">{"".join(parts)}</div>{report_stored.calibration(made)}' if parts else ""
 
 
 def _doubt(made: Material) -> str:
@@ -289,7 +246,7 @@ def _doubt(made: Material) -> str:
         parts.append(
             f'<h3>{escape(head)}</h3><div class="side"><div>{_figure(figures.risk_coverage(coverage, accuracy, 0.9))}'
             f"</div><div>{_figure(_histogram(values, right))}</div></div>"
-            + _note(
+            + html_note(
                 f"Of the 90 % of slices that it is most certain of, {100 * accuracy[at]:.1f} % are right; of all, "
                 f"{100 * right.mean():.1f} %. Uncertainty: entropy of the stored probabilities, in nats."
             )
@@ -323,7 +280,7 @@ def _positions(made: Material) -> str:
         if of_head.empty:
             continue
         said = [positions.sentence(of_head, plane) for plane in positions.ENDS if (of_head["plane"] == plane).any()]
-        parts.append(f"<h3>{escape(head)}</h3>{_figure(stress_figures.position_curves(of_head))}{_list(said)}")
+        parts.append(f"<h3>{escape(head)}</h3>{_figure(stress_figures.position_curves(of_head))}{html_list(said)}")
         mistakes = stress_figures.position_pairs(of_pairs)
         if mistakes is not None:
             parts.append(_figure(mistakes))
@@ -336,7 +293,7 @@ def _stress(made: Material) -> str:
         return ""
     heads = list(dict.fromkeys(drawn["head"]))
     parts = [
-        _note(
+        html_note(
             f"{drawn['slices'].max():,} slices of {drawn['patients'].max():,} patients, as many of each class as there "
             "were, each changed step by step. Dotted: the share of answers that are still sure."
         ),
@@ -344,7 +301,7 @@ def _stress(made: Material) -> str:
     ]
     for head in heads:
         said = [f"{change.title}: {stress.sentence(drawn, head, change)}" for change in CHANGES]
-        parts.append(f"<h3>{escape(head)}</h3>{_list(said)}")
+        parts.append(f"<h3>{escape(head)}</h3>{html_list(said)}")
     return "".join(parts)
 
 
@@ -354,7 +311,7 @@ def _mistakes(made: Material) -> str:
     try:
         whole = cohort.read(made.run.config.cohort)
     except CoreError:
-        return _note("The cohort is no longer here, so its slices cannot be shown.")
+        return html_note("The cohort is no longer here, so its slices cannot be shown.")
     table = whole.table.set_axis(slice_keys(whole.table))
     parts = []
     for head, _, rows in made.heads():
@@ -380,11 +337,11 @@ def _card(made: Material) -> str:
     for section in model_card.sections(model, config):
         parts.append(f"<h3>{escape(section.title)}</h3>")
         if section.facts:
-            parts.append(_facts({name: _no_path(value) for name, value in section.facts.items()}))
+            parts.append(html_facts({name: _no_path(value) for name, value in section.facts.items()}))
         if section.table is not None:
-            parts.append(_table(section.table))
+            parts.append(html_table(section.table))
         if section.sentences:
-            parts.append(_list(list(section.sentences)))
+            parts.append(html_list(list(section.sentences)))
     return f'<div class="card">{"".join(parts)}</div>'
 
 
@@ -393,47 +350,19 @@ def _no_path(value: str) -> str:
     return Path(value).name if Path(value).is_absolute() else value
 
 
-def _stored(name: str, sentence: str) -> Section:
-    """Return a section that shows the first rows of a stored table."""
-
-    def draw(made: Material) -> str:
-        table = made.stored(name)
-        if table is None or table.empty:
-            return ""
-        plain = [
-            column for column in table
-            if column not in _IDENTIFYING and not isinstance(table[column].iloc[0], list | np.ndarray)
-        ]  # fmt: skip
-        more = f" The first {_MOST_ROWS} of {len(table):,} rows." if len(table) > _MOST_ROWS else ""
-        return _note(sentence + more) + _table(table[plain].head(_MOST_ROWS))
-
-    return draw
-
-
-#: Columns that never stand in a report, whatever a stored table holds.
-_IDENTIFYING = frozenset((
-    "key", "path", "shown_path", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "frame",
-    "cohort",
-))  # fmt: skip
-
-#: Tables that analyses store: title, file in the run's folder ``analyses/`` without its ending, what it shows.
-STORED: tuple[tuple[str, str, str], ...] = (
-    ("Class by class, with intervals", "class_scores", "One row a class; intervals by patient."),
-    ("Where it is worse than its average", "weak_spots", "Worst first, corrected for how many were looked at."),
-    ("Conformal sets", "conformal", "How often the set of answers holds the truth, measured."),
-    ("Detecting mistakes", "doubt", "How well each measure of uncertainty tells wrong answers from right ones."),
-)
-
 #: Title and what draws it, in order.
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("In short", _headline),
     ("Scores", _scores),
     ("Confusion matrices", _matrices),
     ("Classes", _classes),
-    *((title, _stored(name, sentence)) for title, name, sentence in STORED[:2]),
+    ("Where it is worse than its average", report_stored.weak_spots),
     ("Calibration", _calibration),
     ("Does it know when it is wrong?", _doubt),
-    *((title, _stored(name, sentence)) for title, name, sentence in STORED[2:]),
+    ("Telling mistakes from right answers", report_stored.detection),
+    ("Sets of answers", report_stored.conformal),
+    ("Slices that are strange to it", report_stored.novelty),
+    ("Series that vote", report_stored.series),
     ("Where in the head does it go wrong?", _positions),
     ("What happens at another hospital?", _stress),
     ("Worst mistakes", _mistakes),
@@ -448,35 +377,6 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
 def _figure(figure: go.Figure) -> str:
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
     return f'<div class="figure">{drawn}</div>'
-
-
-def _table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
-    rows = ("".join(f"<td>{escape(_cell(cell))}</td>" for cell in row) for row in table.itertuples(index=False))
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
-
-
-def _cell(value: object) -> str:
-    if value is None or value is pd.NA or value != value:
-        return "–"
-    if isinstance(value, bool | np.bool_ | str):
-        return str(value)
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _facts(facts: dict[str, str]) -> str:
-    rows = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{''.join(rows)}</dl>"
-
-
-def _list(sentences: list[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
-
-
-def _note(sentence: str) -> str:
-    return f'<p class="note">{escape(sentence)}</p>'
 
 
 def _png(tile: np.ndarray) -> str:
@@ -497,4 +397,4 @@ def _colophon(made: Material) -> str:
         "SHA-256 of the model": made.card["sha256"],
         "Split hash": made.card.get("split_hash") or "none",
     }
-    return f"{_facts(facts)}<p>{escape(NOT_FOR_CLINICAL_USE)}</p>"
+    return f"{html_facts(facts)}<p>{escape(NOT_FOR_CLINICAL_USE)}</p>"

@@ -24,6 +24,7 @@ LIGHT = (
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
     "analyses", "positions", "stress", "stress_changes", "stress_figures", "report",
+    "report_stored",
 )  # fmt: skip
 
 

@@ -78,9 +78,6 @@ def run(workspace):
 
 def test_report_says_what_was_measured_and_names_nobody(run):
     bench_of(run)
-    pd.DataFrame({"class": ["T1"], "recall": [0.123456], "PatientID": ["P-secret1"]}).to_parquet(
-        analyses.folder(run) / "class_scores.parquet"
-    )
     page = report.html(run)
     table = run.predictions()
     test = table[table["split"] == "test"]
@@ -88,13 +85,47 @@ def test_report_says_what_was_measured_and_names_nobody(run):
     assert f"<b>{right:.1f} %</b>" in page and "12 slices of 3 patients" in page
     assert "My &lt;run&gt;" in page and "<run>" not in page
     assert "abc123" in page and "0" * 64 in page and "Not for clinical use" in page
-    assert "Class by class, with intervals" in page and "0.1235" in page
     assert all(f"{change.title}: sequence" in page for change in CHANGES)
     for word in ("P-secret", SECRET, str(get_settings().workspace), "P/0.dcm", "1.2.0.0"):
         assert word not in page, word
     assert page.count("plotly.js v") == 1
     # Nothing of the page's own markup points elsewhere.
     assert not re.search(r"(src|href)=\"(?!#|data:)", without_scripts(page))
+
+
+def test_what_analyses_have_stored_is_shown(run):
+    folder = analyses.folder(run)
+    folder.mkdir(exist_ok=True)
+    measures = {f"{name}{end}": [0.5] for name in ("precision", "f1", "auroc", "ap") for end in ("", "_low", "_high")}
+    pd.DataFrame({
+        "head": ["sequence"], "part": ["test"], "name": ["T1"], "support": [7], "patients": [3], "recall": [0.1239],
+        "recall_low": [np.nan], "recall_high": [np.nan], **measures,
+    }).to_parquet(folder / "class_scores.parquet")  # fmt: skip
+    pd.DataFrame({
+        "head": ["sequence"] * 2, "part": ["test", "train"], "fact": ["vendor", "field"], "word": ["ACME", "7 T"],
+        "fact2": ["tilt", ""], "word2": ["over 15°", ""], "slices": [40, 40], "patients": [5, 5],
+        "accuracy": [0.25] * 2, "low": [0.1] * 2, "high": [0.4] * 2, "average": [0.9] * 2, "q": [0.0123] * 2,
+    }).to_parquet(folder / "weak_spots.parquet")  # fmt: skip
+    score = {"low": 0.1, "high": None, "wrong": 3, "right": 9, "auroc": 0.8765}
+    before = {"ece": 0.111, "low": 0.1, "high": 0.12, "brier": 0.5}
+    after = {"ece": 0.0222, "low": None, "high": None, "brier": 0.4}
+    fitted = {"temperature": 1.75, "fitted_slices": 9, "fitted_patients": 2}
+    covered = {"class": "", "covered": 0.777, "size": 1.5, "slices": 12, "under": True}
+    vote = {"accuracy": 0.654, "low": 0.6, "high": 0.7, "n": 4}
+    stored = {
+        "doubt": {"sequence": {"parts": {"test": {"mutual_information": score}}}},
+        "calibration": {"sequence": {**fitted, "parts": {"test": {"before": before, "after": after}}}},
+        "conformal": {"sequence": {"methods": {"lac": {"0.9": [covered]}}}},
+        "novelty": {"kinds": {"axial": {"parts": {"test": {"slices": 12, "strange": 5}}}}},
+        "series": {"sequence": {"test": {"slices": vote, "series": vote}}},
+    }
+    for name, facts in stored.items():
+        (folder / f"{name}.json").write_text(json.dumps(facts))
+    page = report.html(run)
+    for word in ("12.4", "vendor ACME and tilt over 15°", "25.0 (10.0 to 40.0)", "mutual information", "87.6", "1.75",
+                 "11.1 (10.0 to 12.0)", "77.7", "fewer than promised", "65.4 (60.0 to 70.0)"):  # fmt: skip
+        assert word in page, word
+    assert "7 T" not in page
 
 
 def test_sections_that_have_nothing_are_left_out(run):
