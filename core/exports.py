@@ -74,9 +74,9 @@ def analysis_tables(run: Run) -> dict[str, bytes]:
     found = {}
     for path in sorted(analyses.folder(run).glob("*.parquet")):
         table = pd.read_parquet(path)
-        plain = [name for name in table if not table[name].map(lambda value: isinstance(value, np.ndarray)).any()]
+        first = {name: table[name].iloc[0] if len(table) else None for name in table}
         # A path may name a patient.
-        plain = [name for name in plain if name != "path"]
+        plain = [name for name, value in first.items() if name != "path" and not isinstance(value, np.ndarray)]
         found[f"{path.stem}.csv"] = table[plain].to_csv(index=False, float_format="%.6g").encode()
     return found
 

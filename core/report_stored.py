@@ -8,8 +8,10 @@ import pandas as pd
 from core.compare_report import percent
 from core.report_pieces import Material, html_note, html_table
 
-#: Weak spots of a head that are shown, and sets of answers at which level.
-_MOST_SPOTS, _LEVEL = 12, "0.9"
+#: Weak spots of a head that are shown, fewer where all may be chance; and sets of answers at which level.
+_MOST_SPOTS, _FEW_SPOTS, _LEVEL = 12, 3, "0.9"
+#: False discovery rate up to which a weak spot is more than chance.
+_LIKELY = 0.05
 #: Columns of `core.class_scores`, and what they are called.
 _SCORES = {"precision": "Precision (%)", "recall": "Recall (%)", "f1": "F1 (%)", "auroc": "AUROC (%)",
            "ap": "Average precision (%)"}  # fmt: skip
@@ -23,6 +25,7 @@ def class_scores(made: Material) -> str:
     parts = []
     for head in made.card["classes"]:
         rows = stored[(stored["head"] == head) & (stored["part"] == made.part)]
+        rows = rows[(rows["support"] > 0) | (rows["named"] > 0)]
         if rows.empty:
             continue
         columns = {"Class": rows["name"]}
@@ -43,7 +46,12 @@ def weak_spots(made: Material) -> str:
         return ""
     parts = []
     for head in made.card["classes"]:
-        rows = stored[(stored["head"] == head) & (stored["part"] == made.part)].head(_MOST_SPOTS)
+        rows = stored[(stored["head"] == head) & (stored["part"] == made.part)]
+        sure = rows[rows["q"] <= _LIKELY]
+        parts.append(f"<h3>{escape(head)}</h3>")
+        if sure.empty:
+            parts.append(html_note("No slice of the data is worse than the average by more than chance."))
+        rows = (rows.head(_FEW_SPOTS) if sure.empty else sure).head(_MOST_SPOTS)
         if rows.empty:
             continue
         found = pd.DataFrame({
@@ -52,14 +60,17 @@ def weak_spots(made: Material) -> str:
             "Average (%)": [percent(value) for value in rows["average"]], "Slices": rows["slices"],
             "Patients": rows["patients"], "q": [f"{q:.3f}" for q in rows["q"]],
         })  # fmt: skip
-        parts.append(f"<h3>{escape(head)}</h3>{html_table(found)}")
-    said = "q: chance of a false alarm, corrected for how many were looked at; above 0.05 it may well be chance."
+        parts.append(html_table(found))
+    said = (
+        "q: share of false alarms to expect among spots as striking as this one, corrected for how many were looked at; "
+        "above 0.05 a spot may well be chance."
+    )
     return "".join(parts) + html_note(said) if parts else ""
 
 
 def _spot(row) -> str:
     pairs = ((row.fact, row.word), (row.fact2, row.word2))
-    return " and ".join(f"{fact} {word}" for fact, word in pairs if isinstance(fact, str) and fact)
+    return " and ".join(f"{fact}: {word}" for fact, word in pairs if isinstance(fact, str) and fact)
 
 
 def calibration(made: Material) -> str:
@@ -74,7 +85,8 @@ def calibration(made: Material) -> str:
                 "ECE before (%)": _interval(before["ece"], before["low"], before["high"]),
                 "ECE after (%)": _interval(after["ece"], after["low"], after["high"]),
                 "Brier before": f"{before['brier']:.4f}", "Brier after": f"{after['brier']:.4f}",
-                "Fitted on": f"{facts['fitted_slices']:,} slices of {facts['fitted_patients']:,} patients",
+                "Fitted on": f"{facts['fitted_slices']:,} slices of {facts['fitted_patients']:,} patients"
+                if facts["fitted_slices"] else "other slices than this run's",
             })  # fmt: skip
     return html_table(pd.DataFrame(rows)) if rows else ""
 

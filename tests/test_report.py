@@ -98,7 +98,8 @@ def test_what_analyses_have_stored_is_shown(run):
     folder.mkdir(exist_ok=True)
     measures = {f"{name}{end}": [0.5] for name in ("precision", "f1", "auroc", "ap") for end in ("", "_low", "_high")}
     pd.DataFrame({
-        "head": ["sequence"], "part": ["test"], "name": ["T1"], "support": [7], "patients": [3], "recall": [0.1239],
+        "head": ["sequence"], "part": ["test"], "name": ["T1"], "support": [7], "named": [6],
+        "patients": [3], "recall": [0.1239],
         "recall_low": [np.nan], "recall_high": [np.nan], **measures,
     }).to_parquet(folder / "class_scores.parquet")  # fmt: skip
     pd.DataFrame({
@@ -122,7 +123,7 @@ def test_what_analyses_have_stored_is_shown(run):
     for name, facts in stored.items():
         (folder / f"{name}.json").write_text(json.dumps(facts))
     page = report.html(run)
-    for word in ("12.4", "vendor ACME and tilt over 15°", "25.0 (10.0 to 40.0)", "mutual information", "87.6", "1.75",
+    for word in ("12.4", "vendor: ACME and tilt: over 15°", "25.0 (10.0 to 40.0)", "mutual information", "87.6", "1.75",
                  "11.1 (10.0 to 12.0)", "77.7", "fewer than promised", "65.4 (60.0 to 70.0)"):  # fmt: skip
         assert word in page, word
     assert "7 T" not in page
