@@ -62,7 +62,7 @@ def weak_spots(made: Material) -> str:
         })  # fmt: skip
         parts.append(html_table(found))
     said = (
-        "q: share of false alarms to expect among spots as striking as this one, corrected for how many were looked at; "
+        "q: share of false alarms to expect among spots as striking as this one, however many were looked at; "
         "above 0.05 a spot may well be chance."
     )
     return "".join(parts) + html_note(said) if parts else ""

@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from test_pages import SECRET, FakeWorker, no_tensorflow, open_page, small, words
 
 from core import analyses, exports, inference, positions, runs, stress
 from pages.shared import errors_take_away
-from tests.test_pages import SECRET, FakeWorker, no_tensorflow, open_page, small, words
 
 __all__ = ["no_tensorflow", "small"]
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from browser.conftest import CHROMIUM, FLAGS, absent
 
 from core import analyses, cohort, report, runs, stress
 from core.__main__ import main
@@ -13,7 +14,6 @@ from core.config import RunConfig
 from core.errors import InputError, RunError
 from core.settings import get_settings
 from core.stress_changes import CHANGES
-from tests.browser.conftest import CHROMIUM, FLAGS, absent
 
 CLASSES = ["T1", "T2"]
 SECRET = "Lovelace"
