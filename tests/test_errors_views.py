@@ -21,7 +21,7 @@ def measured(small):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "get_worker", FakeWorker)
         stress.work(run, 5)
-    analyses.write(run)
+    positions.write(run, lambda share, message: None)
     return run
 
 
@@ -47,7 +47,7 @@ def test_a_running_bench_is_followed(measured, monkeypatch):
 
 
 def test_position_says_what_is_missing(measured):
-    analyses.write(measured)
+    positions.write(measured, lambda share, message: None)
     assert "python -m core evaluate plain" in words(open_page("errors", view="Position", run="plain"))
     # Its stacks have three slices.
     assert "No stack to look along" in words(open_page("errors", view="Position", run="shipped"))
