@@ -222,6 +222,29 @@ def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
     _print_scores(run)
 
 
+def stress(options: argparse.Namespace, progress: _Progress) -> None:
+    """Measure what becomes of a run's answers as slices get worse: noise, blur, JPEG, coarse pixels and others."""
+    from core import runs, stress
+
+    run = runs.read_run(options.run)
+    drawn = stress.work(run, options.slices, options.seed, progress.counted("Changing slices and asking the model"))
+    print(f"Run {run.id}, {drawn['slices'].max()} slices of {drawn['patients'].max()} patients, each changed anew:")
+    for change in stress.CHANGES:
+        print(f"  {change.title}")
+        for head in drawn["head"].unique():
+            print(f"    {stress.sentence(drawn, head, change)}")
+
+
+def report(options: argparse.Namespace, progress: _Progress) -> None:
+    """Write the whole analysis of a run as one HTML file that needs no network."""
+    from core import report, runs
+
+    run = runs.read_run(options.run)
+    data = report.write(run, options.out, options.pictures)
+    shown = " It holds pictures of patients." if options.pictures else ""
+    print(f"The report of {run.id} is in {options.out} ({data / 1e6:.1f} MB).{shown}")
+
+
 def explain(options: argparse.Namespace, progress: _Progress) -> None:
     """Draw image, overlay and heatmap of one slice."""
     from core import bundle, cohort, figures, images, inference, registry
@@ -364,6 +387,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = command(evaluate)
     one.add_argument("run", help="a run's id")
+
+    one = command(stress)
+    one.add_argument("run", help="a run's id")
+    one.add_argument("--slices", type=int, default=20, help="of each class at most; 20 by default")
+    one.add_argument("--seed", type=int, default=0, help="chooses slices, noise and directions")
+
+    one = command(report)
+    one.add_argument("run", help="a run's id")
+    one.add_argument("--out", type=Path, required=True, help="the file, .html")
+    one.add_argument("--pictures", action="store_true", help="also the worst mistakes as pictures of patients")
 
     one = command(explain)
     one.add_argument("run", help="shipped, or a run's id")

@@ -12,8 +12,15 @@ from core.runs import Run
 
 Report = Callable[[float, str], None]
 
+
+def _positions(run: Run, report: Report) -> None:
+    from core import positions
+
+    positions.write(run, report)
+
+
 #: What is done, in order: words for its progress, and what does it.
-ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = ()
+ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (("Mistakes along the head", _positions),)
 
 
 def folder(run: Run) -> Path:

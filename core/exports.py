@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core import cohort, model_card, registry, thumbnails
+from core import analyses, cohort, model_card, registry, thumbnails
 from core.config import RunConfig
 from core.errors import CoreError, InputError, SourceUnavailable
 from core.runs import Run
@@ -60,6 +60,25 @@ def predictions_csv(run: Run, paths: bool = True) -> bytes:
     """Write `predictions_table` as CSV, to four decimals; without the paths that may be shown, if they should stay."""
     table = predictions_table(run)
     return (table if paths else table.drop(columns="path")).to_csv(index=False, float_format="%.4f").encode()
+
+
+def predictions_parquet(run: Run) -> bytes:
+    """Write `predictions_table` as Parquet, every digit."""
+    out = io.BytesIO()
+    predictions_table(run).to_parquet(out, index=False)
+    return out.getvalue()
+
+
+def analysis_tables(run: Run) -> dict[str, bytes]:
+    """Write the tables of a run's analyses as CSV, by file name; columns that hold whole arrays are left out."""
+    found = {}
+    for path in sorted(analyses.folder(run).glob("*.parquet")):
+        table = pd.read_parquet(path)
+        first = {name: table[name].iloc[0] if len(table) else None for name in table}
+        # A path may name a patient.
+        plain = [name for name, value in first.items() if name != "path" and not isinstance(value, np.ndarray)]
+        found[f"{path.stem}.csv"] = table[plain].to_csv(index=False, float_format="%.6g").encode()
+    return found
 
 
 def projector_files(run: Run, sprite: bool = True, most: int = _MOST_POINTS) -> dict[str, bytes]:

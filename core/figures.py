@@ -35,7 +35,7 @@ TEMPLATE = go.layout.Template(
     layout={
         "paper_bgcolor": _CLEAR,
         "plot_bgcolor": _CLEAR,
-        "font": {"color": GREY, "size": 13},
+        "font": {"color": GREY, "size": 13, "family": '"Source Sans", "Segoe UI", Helvetica, Arial, sans-serif'},
         "colorway": [TEAL, ORANGE, BLUE, PURPLE, GREEN, RED, GREY],
         "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": _CLEAR},

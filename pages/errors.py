@@ -4,19 +4,36 @@ import streamlit as st
 
 from core import runs
 from core.errors import CoreError
-from pages.shared import errors_choice, errors_dossier, errors_doubt, errors_matrix, state, widgets
+from pages.shared import (
+    errors_choice,
+    errors_dossier,
+    errors_doubt,
+    errors_matrix,
+    errors_position,
+    errors_stress,
+    errors_take_away,
+    state,
+    widgets,
+)
 
-VIEWS = {"Matrix": errors_matrix.draw, "Uncertainty": errors_doubt.draw}
+VIEWS = {
+    "Matrix": errors_matrix.draw,
+    "Uncertainty": errors_doubt.draw,
+    "Position": errors_position.draw,
+    "Stress": errors_stress.draw,
+}
 
 widgets.header("Errors", "Where a model is wrong, whether it knew, and the very slices it got wrong.")
 
 
 def page(run: runs.Run) -> None:
     """Draw the chosen view of one run, and the dossier of the chosen slice over it."""
-    view = st.segmented_control(
-        "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        view = st.segmented_control(
+            "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
+            label_visibility="collapsed", required=True,
+        )  # fmt: skip
+        errors_take_away.draw(run)
     chosen = errors_choice.choose(run)
     VIEWS[view](chosen)
     errors_dossier.open_chosen(chosen)

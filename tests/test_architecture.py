@@ -23,9 +23,10 @@ LIGHT = (
     "preflight", "pace_measure", "view_samples",
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
-    "checkpoints", "stopping", "epochs", "epoch_figures", "training",
-    "model_answers", "header_table", "label_tables", "label_overrides", "label_reasons", "runners", "ray_runner",
+    "checkpoints", "stopping", "epochs", "epoch_figures", "runners", "ray_runner",
     "ray_cluster", "ray_job", "carried",
+    "analyses", "positions", "stress", "stress_changes", "stress_figures", "report",
+    "report_stored",
 )  # fmt: skip
 
 

@@ -53,6 +53,6 @@ def draw(row, samples: np.ndarray | None, classes: list[str]) -> None:
         if samples is None:
             st.caption("This run keeps no Monte-Carlo samples, so there is no histogram to show.")
         else:
-            st.plotly_chart(figures.mc_histogram(samples, classes), width="stretch")
+            widgets.chart(figures.mc_histogram(samples, classes), "mc-histogram", "monte-carlo-histogram")
             widgets.metrics({name: f"{float(f(samples[None])[0]):.3f}" for name, f in MEASURES.items()})
             st.caption("Entropies and information in nats. Each pass drops other units: spread means doubt.")

@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from core import figures, uncertainty
+from pages.shared import widgets
 from pages.shared.errors_choice import Chosen
 
 MEASURES = {
@@ -37,4 +38,5 @@ def draw(chosen: Chosen) -> None:
             f"**{len(correct) - at - 1:,}** of {len(correct):,} slices go to a person, the least certain first."
         )
     with right:
-        st.plotly_chart(figures.risk_coverage(coverage, accuracy, kept / 100), width="stretch")
+        figure = figures.risk_coverage(coverage, accuracy, kept / 100)
+        widgets.chart(figure, "risk-coverage", f"{chosen.run.id}-{chosen.head}-{chosen.part}-risk-coverage")

@@ -3,10 +3,12 @@
 from html import escape
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 from pages.shared import state
+from pages.shared.components.chart_save import chart_save
 
 #: Verdict → tone and what it means, for hovering.
 VERDICTS = {
@@ -170,3 +172,62 @@ def pager(n_items: int, per_page: int, page: int, on_turn, key: str) -> slice:
                 ":material/chevron_right:", key=f"{key}-on", disabled=page == pages, on_click=on_turn, args=(page + 1,)
             )
     return slice((page - 1) * per_page, page * per_page)
+
+
+def chart(figure: go.Figure, key: str, name: str, **options: object) -> object:
+    """Draw a figure, with a small menu that saves it as PNG, SVG or interactive HTML.
+
+    Parameters
+    ----------
+    figure : Figure
+    key : str
+        Streamlit key of the chart.
+    name : str
+        What the files are called, without ending: words of the run and the figure, no patient's.
+    **options
+        For `streamlit.plotly_chart`, for example ``on_select``.
+
+    Returns
+    -------
+    object
+        What `streamlit.plotly_chart` returns.
+    """
+    # The figures' own colours stand on light and dark, so that what is saved does, too.
+    config = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 3, "filename": name}}
+    with st.container(key=f"chart-{key}", gap=None):
+        drawn = st.plotly_chart(figure, width="stretch", theme=None, key=key, config=config, **options)
+        with (
+            st.container(horizontal=True, horizontal_alignment="right"),
+            st.popover("Save", icon=":material/download:", type="tertiary"),
+        ):
+            chart_save(f"chart-{key}", name, key=f"{key}-save")
+            st.download_button(
+                "Interactive HTML", lambda: figure_html(figure), f"{name}.html", "text/html", key=f"{key}-html",
+                on_click="ignore", width="stretch", help="Opens in any browser, without a network.",
+            )  # fmt: skip
+    return drawn
+
+
+def figure_html(figure: go.Figure) -> str:
+    """Write a figure as a page of its own that asks no network for anything."""
+    return figure.to_html(include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
+
+
+def table(rows: pd.DataFrame, key: str, name: str, **options: object) -> object:
+    """Draw a table, with a button below that saves it as CSV.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    key, name : str
+        As for `chart`.
+    **options
+        For `streamlit.dataframe`; ``hide_index=True`` leaves the index out of the file as well.
+    """
+    drawn = st.dataframe(rows, key=key, **options)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.download_button(
+            "CSV", lambda: rows.to_csv(index=not options.get("hide_index", False)), f"{name}.csv", "text/csv",
+            key=f"{key}-csv", on_click="ignore", type="tertiary", icon=":material/download:",
+        )  # fmt: skip
+    return drawn
