@@ -30,7 +30,9 @@ def naive(heads: Sequence[NaiveHead]) -> go.Figure:
                 error_x=reach | {"color": colour}, hovertemplate=f"{name}: {said}<extra></extra>",
             )  # fmt: skip
     figure.update_xaxes(tickformat=".0%", title_text="Accuracy", nticks=7)
-    figure.update_yaxes(categoryorder="array", categoryarray=ROWS, autorange="reversed", ticklabelstandoff=8)
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=ROWS, autorange="reversed", ticklabelstandoff=8, tickfont_size=15
+    )
     return figure.update_layout(template=TEMPLATE, height=300, font={"size": 15})
 
 
@@ -51,12 +53,19 @@ def curve(heads: Sequence[CurveHead]) -> go.Figure:
         )  # fmt: skip
         ticks = sorted({*head.trained, *([2 * head.trained[-1]] if head.law else [])})
         figure.update_xaxes(
-            type="log", tickvals=ticks, ticktext=list(map(str, ticks)), title_text="Training patients", row=1,
-            col=column,
+            type="log", tickvals=ticks, ticktext=list(map(str, ticks)), title_text="Training patients",
+            range=np.log10([ticks[0] / 1.12, ticks[-1] * 1.12]), row=1, col=column,
         )  # fmt: skip
-    figure.update_yaxes(tickformat=".0%")
+        figure.update_yaxes(range=_visible(values, low, high), tickformat=".0%", row=1, col=column)
     figure.update_yaxes(title_text="Accuracy on the test patients", row=1, col=1)
     return figure.update_layout(template=TEMPLATE, height=400, font={"size": 15})
+
+
+def _visible(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Give the points the height: a band of few points may reach far below and above them."""
+    bottom, top = (float(end(part)) for end, part in ((np.nanmin, [*values, *low]), (np.nanmax, [*values, *high])))
+    air = max(0.02, 0.35 * (top - bottom))
+    return max(0.0, bottom - air), min(1.0, top + air) + 0.004
 
 
 def _law(figure: go.Figure, head: CurveHead, column: int) -> None:
