@@ -58,7 +58,8 @@ def curve(heads: Sequence[CurveHead]) -> go.Figure:
         )  # fmt: skip
         figure.update_yaxes(range=_visible(values, low, high), tickformat=".0%", row=1, col=column)
     figure.update_yaxes(title_text="Accuracy on the test patients", row=1, col=1)
-    return figure.update_layout(template=TEMPLATE, height=400, font={"size": 15})
+    # Below, for above stand the names of heads.
+    return figure.update_layout(template=TEMPLATE, height=420, font={"size": 15}, legend={"y": -0.2, "yanchor": "top"})
 
 
 def _visible(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:

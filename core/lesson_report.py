@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from core.bootstrap import FEW_PATIENTS, Bootstrap
-from core.compare_report import caution, percent, signed
+from core.compare_report import caution, percent, with_sign
 from core.lesson_results import CurveHead, NaiveHead, NaiveResult
 from core.lessons import Lesson
 
@@ -42,16 +42,16 @@ def _gap(head: NaiveHead) -> str:
     points = 100 * float(head.gap.estimate)
     low, high = (100 * float(end) for end in head.gap.interval())
     if np.isnan(low):
-        return f"That is {signed(points)} points of promise, from one person who tells nothing about others."
-    interval = f"(95 % interval by patient {signed(low)} to {signed(high)})"
+        return f"That is {with_sign(points)} points of promise, from one person who tells nothing about others."
+    interval = f"(95 % interval by patient {with_sign(low)} to {with_sign(high)})"
     if low > 0:
         word = f" That is the word of {head.patients} people." if head.patients < FEW_PATIENTS else ""
         return f"Its own test promised {points:.1f} points too much {interval}.{word}"
     if high < 0:
         return f"Its own test promised {-points:.1f} points less than that {interval}: these people are easier."
     return (
-        f"The difference is {signed(points)} points {interval}, which could be chance. Had there been a real one, the "
-        "naive test could not have shown it."
+        f"The difference is {with_sign(points)} points {interval}, which could be chance. Had there been a real one, "
+        "the naive test could not have shown it."
     )
 
 
@@ -96,7 +96,7 @@ def curve_sentence(head: CurveHead) -> str:
     said = f"From {head.trained[-2]} to {_patients(head.trained[-1])} in training, accuracy {moved}"
     if np.isnan(low):
         return f"{said}. One test patient tells nothing about others: test on more before asking for more."
-    said += f" (95 % interval by patient {signed(low)} to {signed(high)})"
+    said += f" (95 % interval by patient {with_sign(low)} to {with_sign(high)})"
     far = f"As far as {head.patients} test patients can tell, " if head.patients < FEW_PATIENTS else ""
     return f"{said}. {_capital(far + _advice(head, low, high))}"
 

@@ -186,7 +186,8 @@ def _draw_curve(heads: tuple[CurveHead, ...], figure) -> None:
             named = f"{head.head}: " if len(heads) > 1 else ""
             st.markdown(f"**{named}{lesson_report.curve_sentence(head)}**")
             if law := lesson_report.law_sentence(head):
-                st.markdown(f"{law} {lesson_report.ONE_DEAL}")
+                st.markdown(law)
+        st.caption(lesson_report.ONE_DEAL)
     if weak := lesson_report.weakness(heads[0]):
         st.warning(weak, icon=":material/groups:")
     for head in heads:
