@@ -145,9 +145,7 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
     if options.no_wait:
         return
     try:
-        while (status := run.status)["state"] in runs.ACTIVE:
-            progress(min(status["progress"], 0.99), status["message"])
-            time.sleep(0.5)
+        status = _follow(run, progress)
     except KeyboardInterrupt:
         if run.status["state"] in runs.ACTIVE:
             jobs.cancel(run.id)
@@ -156,6 +154,43 @@ def train(options: argparse.Namespace, progress: _Progress) -> None:
         raise InputError(f"Run {run.id} is {status['state']}: {status['message']}")
     print(f"{status['message']}.")
     _print_scores(run)
+
+
+def _follow(run, progress: _Progress) -> dict:
+    """Say how a run goes on until it has ended; returns its last status."""
+    from core import runs
+
+    while (status := run.status)["state"] in runs.ACTIVE:
+        progress(min(status["progress"], 0.99), status["message"])
+        time.sleep(0.5)
+    return status
+
+
+def lesson(options: argparse.Namespace, progress: _Progress) -> None:
+    """Train one model several times to see what a split, or more patients, make of it."""
+    from core import lesson_report, lesson_results, lessons
+
+    start, judge = {
+        "naive": (lessons.start_naive, lesson_results.naive_result),
+        "curve": (lessons.start_curve, lesson_results.curve_result),
+    }[options.kind_of_lesson]
+    report = progress.counted("Comparing pictures")
+    begun = start(_config(options), dismissed=options.dismiss_leaks, report=report)
+    print(f"Lesson {begun.id} is queued: {', '.join(begun.runs)}.", flush=True)
+    if options.no_wait:
+        return
+    try:
+        for member in lessons.members(begun):
+            status = _follow(member.run, progress)
+            if status["state"] != "done":
+                print(f"Run {member.id} is {status['state']}: {status['message']}", flush=True)
+    except KeyboardInterrupt:
+        lessons.cancel(begun)
+        raise
+    result = judge(begun)
+    if not result:
+        raise InputError(f"Lesson {begun.id} has no result: too few of its runs are done. `runs` says why.")
+    print(lesson_report.text(begun, result))
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
@@ -384,6 +419,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--runner", choices=RUNNERS, default=RUNNERS[0],
         help="a process in the queue, inline in this process at once, or the Ray cluster of SLICESCOPE_RAY_ADDRESS",
     )  # fmt: skip
+
+    one = command(lesson)
+    one.add_argument(
+        "kind_of_lesson", choices=("naive", "curve"), metavar="naive|curve",
+        help="naive: dealt by patient and by slice, both asked about people neither has seen; curve: on 10, 25, 50 and "
+        "100 %% of the training patients",
+    )  # fmt: skip
+    one.add_argument("config", type=Path, nargs="?", help="as for train")
+    _add_fields(one)
+    one.add_argument("--dismiss-leaks", default="", metavar="REASON", help="as for train")
+    one.add_argument("--no-wait", action="store_true", help="queue the runs and return")
 
     one = command(evaluate)
     one.add_argument("run", help="a run's id")

@@ -17,10 +17,10 @@ def sentence(head: HeadComparison, names: tuple[str, ...], other: int) -> str:
     said = f"{names[other]} names {second:.1f} % of the slices rightly, {names[0]} {first:.1f} %: "
     difference = head.difference(other)
     low, high = (100 * float(end[_ACCURACY]) for end in difference.interval())
-    said += f"{_signed(second - first)} points"
+    said += f"{with_sign(second - first)} points"
     if head.patients < 2:
         return said + ". One patient tells nothing about others, so there is no interval."
-    said += f" (95 % interval by patient {_signed(low)} to {_signed(high)}). "
+    said += f" (95 % interval by patient {with_sign(low)} to {with_sign(high)}). "
     if low <= 0 <= high:
         return said + "With other patients it could be nothing, or the other way round."
     if head.patients < FEW_PATIENTS:
@@ -68,7 +68,7 @@ def percent(value: float) -> str:
 
 def score_cells(scores: Bootstrap, signed: bool = False) -> list[str]:
     """Write each of `SCORES` in percent with its interval."""
-    form = (lambda value: "–" if np.isnan(value) else _signed(100 * value)) if signed else percent
+    form = (lambda value: "–" if np.isnan(value) else with_sign(100 * value)) if signed else percent
     rows = zip(np.atleast_1d(scores.estimate), *map(np.atleast_1d, scores.interval()), strict=True)
     return [form(value) + ("" if np.isnan(low) else f"  ({form(low)} to {form(high)})") for value, low, high in rows]
 
@@ -98,5 +98,12 @@ def text(made: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def _signed(value: float) -> str:
+def with_sign(value: float) -> str:
+    """Write a number with its sign, a minus as long as a plus.
+
+    Examples
+    --------
+    >>> with_sign(4.2), with_sign(-0.5)
+    ('+4.2', '−0.5')
+    """
     return f"{value:+.1f}".replace("-", "−")

@@ -12,7 +12,9 @@ LABELS = ("plane", "sequence", "plane-sequence")
 BACKBONES = ("slicescope", "ResNet50", "MobileNetV2", "EfficientNetV2B0")
 WEIGHTS = ("slicescope", "imagenet", "none")
 WEIGHT_FILES = (".keras", ".weights.h5")
-SPLITTINGS = ("patient", "cohort", "slice")
+SPLITTINGS = ("patient", "cohort", "slice", "naive")
+#: Those of `SPLITTINGS` that put slices of one patient on both sides.
+LEAKY = ("slice", "naive")
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 BALANCES = ("weights", "oversample", "none")
@@ -87,9 +89,10 @@ class RunConfig:
         Shares of patients for train, validation and test; they sum to 1.
     random_state : int
         Seed of split, weights, batches and augmentation.
-    split : {"patient", "cohort", "slice"}
+    split : {"patient", "cohort", "slice", "naive"}
         Deal by patient; take the split that is saved with the cohort; or deal by slice, which is what not to do:
-        patients then stand on both sides, and `core.lessons` shows what that pretends.
+        patients then stand on both sides. ``naive`` does so with the patients that ``patient`` would not test on, and
+        keeps those aside unseen: `core.lessons` asks about them what the other slices' scores pretended.
     train_share : float
         Share of the training patients that take part, above 0; for learning curves.
     optimiser : {"adam", "adamw", "sgd"}

@@ -21,7 +21,7 @@ import pandas as pd
 import psutil
 
 from core import batches, cohort, device_load, leaks, pace_measure, run_split, runs, splits
-from core.config import WEIGHTS, RunConfig
+from core.config import LEAKY, WEIGHTS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.leaks import LeakReport
 from core.settings import get_settings
@@ -157,7 +157,7 @@ def _counted(words: pd.Series, split: pd.Series, patients: pd.Series, head: str)
     names = batches.classes_of(words, head)
     # Numbers, because a group-by of words costs more than all the rest of the look.
     cell = 3 * pd.Index(names).get_indexer(words) + pd.Index(splits.SPLITS).get_indexer(split)
-    known = words.isin(names).to_numpy() & split.notna().to_numpy()
+    known = words.isin(names).to_numpy() & split.isin(splits.SPLITS).to_numpy()
     person, people = pd.factorize(patients)
     persons = np.unique(cell[known] * len(people) + person[known]) // max(1, len(people))
     slices, patients = (np.bincount(one, minlength=3 * len(names)) for one in (cell[known], persons))
@@ -256,7 +256,7 @@ def _warnings(config: RunConfig, counts: pd.DataFrame, amounts: dict) -> list[st
     found = []
     if not amounts["test"][1]:
         found.append("No patient is left for the test, so the run will be scored on those it was tuned on.")
-    if config.split == "slice":
+    if config.split in LEAKY:
         found.append("Slices are dealt one by one, so heads stand on both sides: scores will be too good.")
     alone = counts[(counts["split"] == "train") & (counts["patients"] == 1)]["label"].unique().tolist()
     if alone and amounts["train"][1] > 1:

@@ -28,7 +28,7 @@ def dealt(made: Cohort, config: RunConfig) -> pd.Series:
     Returns
     -------
     Series of str
-        ``train``, ``validation`` or ``test``, indexed like the cohort's table.
+        ``train``, ``validation``, ``test`` or, for a naive run, ``unseen``; indexed like the cohort's table.
 
     Raises
     ------
@@ -42,8 +42,24 @@ def dealt(made: Cohort, config: RunConfig) -> pd.Series:
                 "patients itself (split patient)."
             )
         return made.table["split"]
+    if config.split == "naive":
+        return _naive(made.table, config)
     deal = splits.slice_split if config.split == "slice" else splits.patient_split
     return deal(made.table, config.fractions, config.random_state, split_label(config))
+
+
+def _naive(table: pd.DataFrame, config: RunConfig) -> pd.Series:
+    """Deal by slice among all but the test patients of a split by patient, whom the model then never sees.
+
+    About as many slices are for training as in the split by patient, so that it is the dealing that differs; what is
+    left for validation is shared by validation and test.
+    """
+    rule = config.fractions, config.random_state, split_label(config)
+    outside = splits.patient_split(table, *rule) == "test"
+    train, validation, _ = config.fractions
+    shares = (train, validation / 2, validation / 2)
+    inside = splits.slice_split(table[~outside], [share / sum(shares) for share in shares], *rule[1:])
+    return inside.reindex(table.index, fill_value=splits.UNSEEN)
 
 
 def left_out(table: pd.DataFrame, config: RunConfig) -> np.ndarray:

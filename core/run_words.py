@@ -32,8 +32,8 @@ WORDS = {
     "random_state": ("Seed", "One seed gives one split and one run."),
     "split": (
         "Split",
-        "patient: nobody stands on both sides. cohort: the split that is saved with the cohort. slice: what not to do, "
-        "for the lesson.",
+        "patient: nobody stands on both sides. cohort: the split that is saved with the cohort. slice: what not to do. "
+        "naive: by slice as well, with the patients of patient's test kept aside, for the lesson.",
     ),
     "train_share": ("Training share", "How many of the training patients take part, for learning curves; 1 is all."),
     "optimiser": ("Optimiser", "adam, adamw (with weight decay 0.004) or sgd (with Nesterov momentum 0.9)."),

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
         return self.workspace / "trash"
 
     @property
+    def lessons_dir(self) -> Path:
+        return self.workspace / "lessons"
+
+    @property
     def studies_dir(self) -> Path:
         return self.workspace / "studies"
 

@@ -14,6 +14,8 @@ from core.errors import CohortError, ConfigError
 from core.slice_table import slice_keys
 
 SPLITS = ("train", "validation", "test")
+#: A fourth part that some runs have: nothing is learnt, tuned or scored on it, and the model still answers it.
+UNSEEN = "unseen"
 
 
 def patient_split(

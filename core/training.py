@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from core import batches, checkpoints, cohort, epochs, novelty, preflight, run_split, runs, splits, stopping
-from core.config import RunConfig
+from core.config import LEAKY, RunConfig
 from core.errors import ConfigError, CoreError, RunError
 from core.settings import get_settings
 from core.slice_table import Cohort, replaced
@@ -252,7 +252,7 @@ def _card(config: RunConfig, classes: dict[str, list[str]], data: "Data", split_
             f"Learnt from {len(train_rows)} slices of {patients} patients of the cohort {config.cohort}; other "
             "scanners, protocols and diseases may look different.",
             "Answers with one of its classes whatever it is shown.",
-            *([leaky] if config.split == "slice" else []),
+            *([leaky] if config.split in LEAKY else []),
         ],
     }
 

@@ -8,6 +8,7 @@ from pages.shared import (
     state,
     train_compare,
     train_form,
+    train_lessons,
     train_look,
     train_model,
     train_queue,
@@ -39,6 +40,8 @@ def launch(name: str | None) -> None:
         st.session_state["started"] = run.id
         state.put(**{state.FOLLOWED: run.id})
         st.rerun()
+    with below:
+        train_lessons.offer(made, config, allowed)
 
 
 VIEWS = {
@@ -46,11 +49,14 @@ VIEWS = {
     train_views.QUEUE: train_queue.draw,
     train_views.RUNS: train_runs.draw,
     train_views.COMPARE: train_compare.draw,
+    train_views.LESSONS: train_lessons.draw,
     train_views.MODEL: train_model.draw,
 }
 
 if st.session_state.pop("started", None):
     state.choose(view=train_views.QUEUE)
+if st.session_state.pop(train_lessons.STARTED, None):
+    state.choose(view=train_views.LESSONS)
 view = st.segmented_control(
     "View",
     list(VIEWS),

@@ -27,6 +27,7 @@ LIGHT = (
     "ray_cluster", "ray_job", "carried",
     "analyses", "positions", "stress", "stress_changes", "stress_figures", "report",
     "report_stored",
+    "lessons", "lesson_results", "lesson_report", "lesson_figures",
 )  # fmt: skip
 
 

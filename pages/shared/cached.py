@@ -32,6 +32,9 @@ from core import (
     label_log,
     label_overrides,
     label_report,
+    lesson_figures,
+    lesson_results,
+    lessons,
     model_card,
     preflight,
     runs,
@@ -563,6 +566,39 @@ def _comparison_figures(
         compare_figures.curves(metrics, names, one.head),
         compare_figures.matrix_difference(one, other, names),
     )
+
+
+def list_lessons() -> list[lessons.Lesson]:
+    """All lessons, newest first."""
+    folder = get_settings().lessons_dir
+    return _list_lessons(str(folder), _stamp(folder))
+
+
+# A lesson's file never changes: it comes and goes, and the folder's time tells.
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _list_lessons(folder: str, stamp: tuple) -> list[lessons.Lesson]:
+    return lessons.list_lessons()
+
+
+def lesson_result(lesson: lessons.Lesson, done: tuple[str, ...]) -> tuple[object, go.Figure | None]:
+    """What came of a lesson's runs that are done, as `core.lesson_results` gives it; and its figure, if there is one.
+
+    Raises
+    ------
+    RunError
+        When these runs cannot be judged together.
+    """
+    files = [get_settings().runs_dir / run_id / "predictions.parquet" for run_id in done]
+    return _lesson_result(lesson.id, str(get_settings().lessons_dir), done, _stamp(*files), lesson)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Judging the runs")
+def _lesson_result(lesson_id: str, folder: str, done: tuple, stamps: tuple, _lesson: lessons.Lesson) -> tuple:
+    if _lesson.kind == "naive":
+        result = lesson_results.naive_result(_lesson)
+        return result, (lesson_figures.naive(result.heads) if result else None)
+    heads = lesson_results.curve_result(_lesson)
+    return heads, (lesson_figures.curve(heads) if heads else None)
 
 
 def learning_curve(run: runs.Run) -> tuple[go.Figure | None, int]:

@@ -20,6 +20,7 @@ PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 RUNS = "runs"  # ids of the runs that are picked or compared, joined by a comma; the first is the one to compare with
+LESSON = "lesson"  # id of the lesson that is looked at
 RUN_WORDS = "words"  # words that runs are searched by, bound
 HEAD = "head"  # head of the compared models that is looked at, bound
 AGAINST = "against"  # name of the run whose flips are shown, bound

@@ -59,9 +59,14 @@ def draw(made: cohort.Cohort, config: RunConfig) -> bool:
 
 def start(made: cohort.Cohort, config: RunConfig, runner: str) -> runs.Run:
     """Queue the run, with what was found and why that was dismissed."""
+    return jobs.submit(config, runner=runner, **answers(made, config))
+
+
+def answers(made: cohort.Cohort, config: RunConfig) -> dict:
+    """Return what was found to leak, and why that was dismissed, as `core.jobs.submit` takes them."""
     seen, _ = cached.preflight_look(made, config)
     task = tasks.get(_keys(made, config, seen, None)["leaks"])
-    return jobs.submit(config, runner=runner, found=task.result if task else None, dismissed=_reason(seen))
+    return {"found": task.result if task else None, "dismissed": _reason(seen)}
 
 
 # What takes longer ----------------------------------------------------------------------------------------
