@@ -41,7 +41,7 @@ def launch(name: str | None) -> None:
         state.put(**{state.FOLLOWED: run.id})
         st.rerun()
     with below:
-        train_lessons.offer(made, config, allowed)
+        train_lessons.offer(made, config, allowed, runner)
 
 
 VIEWS = {

@@ -24,14 +24,14 @@ _STARTS = {"naive": lessons.start_naive, "curve": lessons.start_curve}
 _ICONS = {"naive": ":material/balance:", "curve": ":material/show_chart:"}
 
 
-def offer(made: cohort.Cohort, config: RunConfig, allowed: bool) -> None:
+def offer(made: cohort.Cohort, config: RunConfig, allowed: bool, runner: str) -> None:
     """Draw the buttons that start a lesson with the form's model; raises `CoreError` when that cannot work."""
     st.caption("Or learn something from several runs of this model:")
     for column, (kind, name) in zip(st.columns(len(KINDS)), KINDS.items(), strict=True):
         if column.button(
             name, key=f"lesson-{kind}", icon=_ICONS[kind], help=_MEANINGS[kind], width="stretch", disabled=not allowed
         ):
-            begun = _STARTS[kind](config, **train_look.answers(made, config))
+            begun = _STARTS[kind](config, runner=runner, **train_look.answers(made, config))
             st.session_state[STARTED] = True
             state.put(**{state.LESSON: begun.id})
             st.rerun()
