@@ -8,12 +8,16 @@ files: pages then say so, and how to have them made (``python -m core evaluate R
 from collections.abc import Callable
 from pathlib import Path
 
+from core import class_scores, weak_spots
 from core.runs import Run
 
 Report = Callable[[float, str], None]
 
 #: What is done, in order: words for its progress, and what does it.
-ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = ()
+ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
+    ("Scoring each class", class_scores.write),
+    ("Looking for weak spots", weak_spots.write),
+)
 
 
 def folder(run: Run) -> Path:

@@ -256,7 +256,7 @@ def judge(parts: Sequence[pd.DataFrame], names: Sequence[Sequence[str]], unit: s
     shape = tuple(len(words) for words in names)
     true = _joint([codes(part["y_true"], words) for part, words in zip(parts, names, strict=True)], shape)
     proba = [probabilities(part, len(words)) for part, words in zip(parts, names, strict=True)]
-    patient, patients = pd.factorize(parts[0]["PatientID"])
+    patient, _ = pd.factorize(parts[0]["PatientID"])
     if unit == "slices":
         named = _joint([codes(part["y_pred"], words) for part, words in zip(parts, names, strict=True)], shape)
         p = np.prod([one.max(axis=1, initial=0) for one in proba], axis=0)
