@@ -10,7 +10,7 @@ over all that were asked about, shown or not.
 Kept are ``weak_spots.parquet``, worst first, and ``slice_facts.parquet``, the facts of each slice of the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -48,34 +48,30 @@ FACTS = MappingProxyType({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class WeakSpots:
-    """What the analysis kept.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row a slice of the data that is worse than average, the most mistakes beyond the average first, found ones
-        before the others: head, part, fact, word, fact2, word2 (empty unless it is a pair), slices, patients, accuracy
-        with its 95 % interval by patient (low, high), average, excess (mistakes beyond what the average would make), p,
-        and q, corrected.
-    facts : DataFrame
-        `FACTS` as categories, by slice key; a column only where something is known.
-    """
-
-    table: pd.DataFrame
-    facts: pd.DataFrame
-
-
 def files(folder: Path) -> tuple[Path, Path]:
     """Return where the analysis lies in a run's folder of analyses."""
     return folder / SPOTS_FILE, folder / FACTS_FILE
 
 
-def read(folder: Path) -> WeakSpots | None:
-    """Read what was worked out; None for a run that was evaluated before there was this analysis."""
-    spots, facts = files(folder)
-    return WeakSpots(pd.read_parquet(spots), pd.read_parquet(facts)) if spots.exists() and facts.exists() else None
+def read_spots(folder: Path) -> pd.DataFrame | None:
+    """Read what was found: one row a slice of the data that is worse than average, worst first.
+
+    Found ones come before the others, and each group has the most mistakes beyond the average first.
+
+    Returns
+    -------
+    DataFrame or None
+        head, part, fact, word, fact2, word2 (empty unless it is a pair), slices, patients, accuracy with its 95 %
+        interval by patient (low, high), average, excess (mistakes beyond what the average would make), p, and q,
+        corrected. None for a run that was evaluated before there was this analysis.
+    """
+    path, _ = files(folder)
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def read_facts(folder: Path) -> pd.DataFrame:
+    """Read the facts of a run's slices: `FACTS` as categories by slice key, a column only where something is known."""
+    return pd.read_parquet(files(folder)[1])
 
 
 def write(run: Run, report) -> None:
@@ -167,7 +163,7 @@ def find(facts: pd.DataFrame, patients: pd.Series, right: np.ndarray, random_sta
     Returns
     -------
     DataFrame
-        As `WeakSpots.table`, without head and part. Only what has `LEAST_SLICES` slices of `LEAST_PATIENTS` patients
+        As `read_spots`, without head and part. Only what has `LEAST_SLICES` slices of `LEAST_PATIENTS` patients
         is asked about.
     """
     right = np.asarray(right, dtype=float)
@@ -307,24 +303,29 @@ def _nothing() -> pd.DataFrame:
     )
 
 
-def members(facts: pd.DataFrame, spot: Mapping[str, str]) -> np.ndarray:
+def members(facts: pd.DataFrame, spot: Sequence[tuple[str, str]]) -> np.ndarray:
     """Tell which slices lie in a spot, (n,) of bool.
 
     Parameters
     ----------
     facts : DataFrame
         A row a slice.
-    spot : mapping
-        With fact, word, fact2 and word2, as a row of `WeakSpots.table`.
+    spot : sequence of (fact, word)
+        One or two; from an address, so a fact need not exist.
 
     Examples
     --------
     >>> facts = pd.DataFrame({"vendor": ["A", "B", None], "field": ["3 T", "3 T", "3 T"]})
-    >>> members(facts, {"fact": "vendor", "word": "B", "fact2": "field", "word2": "3 T"}).tolist()
+    >>> members(facts, [("vendor", "B"), ("field", "3 T")]).tolist()
     [False, True, False]
     """
     inside = np.ones(len(facts), bool)
-    for fact, word in ((spot["fact"], spot["word"]), (spot["fact2"], spot["word2"])):
-        if fact:
-            inside &= (facts[fact] == word).to_numpy(bool) if fact in facts else False
+    for fact, word in spot:
+        inside &= (facts[fact] == word).to_numpy(bool) if fact in facts else False
     return inside
+
+
+def spot_of(row: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the one or two (fact, word) of a row of `read_spots`."""
+    pairs = ((row["fact"], row["word"]), (row["fact2"], row["word2"]))
+    return tuple(pair for pair in pairs if pair[0])

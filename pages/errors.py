@@ -4,9 +4,9 @@ import streamlit as st
 
 from core import runs
 from core.errors import CoreError
-from pages.shared import errors_choice, errors_dossier, errors_doubt, errors_matrix, state, widgets
+from pages.shared import errors_choice, errors_classes, errors_dossier, errors_doubt, errors_matrix, state, widgets
 
-VIEWS = {"Matrix": errors_matrix.draw, "Uncertainty": errors_doubt.draw}
+VIEWS = {"Matrix": errors_matrix.draw, "Classes": errors_classes.draw, "Uncertainty": errors_doubt.draw}
 
 widgets.header("Errors", "Where a model is wrong, whether it knew, and the very slices it got wrong.")
 

@@ -36,7 +36,7 @@ def test_planted_weakness_is_found_first():
     assert first["accuracy"] == pytest.approx(right[weak].mean()) and first["average"] == pytest.approx(right.mean())
     assert first["low"] < first["accuracy"] < first["high"] < first["average"]
     assert first["excess"] == pytest.approx((right.mean() - right[weak].mean()) * weak.sum())
-    np.testing.assert_array_equal(weak_spots.members(facts, first), weak)
+    np.testing.assert_array_equal(weak_spots.members(facts, weak_spots.spot_of(first)), weak)
 
 
 @pytest.mark.parametrize("seed", range(5))
