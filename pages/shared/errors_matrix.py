@@ -90,7 +90,7 @@ def _compare(run_id: str) -> None:
         if other:
             state.go_button(
                 "Compare", "pages/train.py", key="compare", icon=":material/compare_arrows:",
-                sidebar={state.VIEW: train_views.COMPARE, state.COMPARED: [run_id, other]},
+                sidebar={state.COMPARED: [run_id, other]},
                 **{state.VIEW: train_views.COMPARE, state.RUNS: f"{run_id},{other}"},
             )  # fmt: skip
 
