@@ -49,6 +49,8 @@ VIEWS = {
 
 if st.session_state.pop("started", None):
     state.choose(view=train_views.QUEUE)
+if asked := st.session_state.pop(state.OPEN_VIEW, None):
+    state.choose(view=asked)
 view = st.segmented_control(
     "View",
     list(VIEWS),

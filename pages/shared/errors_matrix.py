@@ -90,8 +90,8 @@ def _compare(run_id: str) -> None:
         if other:
             state.go_button(
                 "Compare", "pages/train.py", key="compare", icon=":material/compare_arrows:",
-                sidebar={state.COMPARED: [run_id, other]},
-                **{state.VIEW: train_views.COMPARE, state.RUNS: f"{run_id},{other}"},
+                sidebar={state.OPEN_VIEW: train_views.COMPARE, state.COMPARED: [run_id, other]},
+                **{state.RUNS: f"{run_id},{other}"},
             )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ HEAD = "head"  # head of the compared models that is looked at, bound
 AGAINST = "against"  # name of the run whose flips are shown, bound
 FLIP = "flip"  # which way, bound
 VIEW = "view"  # which part of a page is open, bound
+OPEN_VIEW = "open-view"  # part that a page shall open with; held by the session until it does
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
