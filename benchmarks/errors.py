@@ -11,6 +11,7 @@ thumbnails are made first, and of clicks on cells whose thumbnails are there.
 import argparse
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -30,7 +31,7 @@ from core.config import RunConfig
 from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import Cohort
 
-_CHROMIUM = os.environ.get("CHROMIUM", "chromium")
+_CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 _CLASSES = {
     "plane": ["axial", "coronal", "sagittal"],
     "sequence": ["T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "SWI", "T2STAR", "ASL", "PWI"],

@@ -1,5 +1,7 @@
 """Figures of what a model gets wrong."""
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -30,14 +32,14 @@ def class_curves(curves: pd.DataFrame, table: pd.DataFrame, name: str, kind: str
     for other in sorted(curves["name"].unique(), key=lambda one: one == name):
         points, chosen = curves[curves["name"] == other], other == name
         figure.add_scatter(
-            x=points["x"], y=points["y"], mode="lines", name=other, opacity=1.0 if chosen else 0.35,
+            x=points["x"], y=points["y"], mode="lines", name=escape(other), opacity=1.0 if chosen else 0.35,
             line={"color": TEAL if chosen else GREY, "width": 3 if chosen else 1.2},
-            hovertemplate=f"{other}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"{escape(other)}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     if kind == "roc":
         figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip")
     value = table[area].get(name, float("nan"))
-    said = f"{title} of {name}" + ("" if value != value else f": area {value:.3f}")
+    said = f"{title} of {escape(name)}" + ("" if value != value else f": area {value:.3f}")
     figure.update_xaxes(title_text=x_title, range=[-0.01, 1.01])
     figure.update_yaxes(title_text=y_title, range=[-0.01, 1.02])
     return figure.update_layout(title={"text": said, "font": {"size": 15}, "x": 0, "xref": "paper"})

@@ -23,7 +23,7 @@ LIGHT = (
     "preflight", "pace_measure", "view_samples",
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
-    "confusion", "class_scores", "weak_spots",
+    "confusion", "class_scores", "weak_spots", "error_figures",
 )  # fmt: skip
 
 

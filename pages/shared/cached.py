@@ -655,6 +655,7 @@ class Verdicts:
     rows: pd.DataFrame
     interval: tuple[float, float]
     patients: int
+    cohorts: tuple[str, ...]
 
 
 def verdicts(run: runs.Run, heads: tuple[str, ...], part: str, unit: str) -> Verdicts:
@@ -676,7 +677,8 @@ def _verdicts(run_id: str, stamp: tuple, heads: tuple[str, ...], part: str, unit
         right = (judged.true == judged.named).astype(float)
         low, high = patient_bootstrap(judged.patient, right).interval()
         interval = float(low), float(high)
-    return Verdicts(judged, parts[0], interval, len(np.unique(judged.patient)))
+    cohorts = tuple(parts[0]["cohort"].unique())
+    return Verdicts(judged, parts[0], interval, len(np.unique(judged.patient)), cohorts)
 
 
 def class_scores(run: runs.Run) -> scores_by_class.ClassScores | None:

@@ -33,7 +33,7 @@ def draw(chosen: Chosen) -> None:
     _scores(made, unit)
     true, _, named = state.get(state.CELL).partition("|")
     cell = (classes.index(true), classes.index(named)) if {true, named} <= set(classes) else None
-    title, button = st.columns([4, 1], vertical_alignment="bottom")
+    title, button = st.columns([2.8, 1], vertical_alignment="bottom")
     title.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part")
     with button:
         _compare(chosen.run.id)
@@ -118,7 +118,7 @@ def _caption(chosen: Chosen, made: cached.Verdicts, unit: str, shares: str) -> s
         "truth": "Shares of each row.",
         "answer": "Shares of each column.",
     }
-    cohorts = " and ".join(made.rows["cohort"].unique()[:3])
+    cohorts = " and ".join(made.cohorts)
     said = (
         f"{unit.capitalize()} of the {chosen.part} part, cohort {cohorts}. Rows are the truth, columns the prediction. "
         f"{beside[shares]} Click a cell, or use arrow keys and Enter.{_VOTED[unit]}"
