@@ -44,7 +44,7 @@ _CLICK = """async (cell) => {
   const button = find(`.matrix [data-cell="${cell}"]`), before = first(), start = performance.now();
   button.click();
   while (first() === before) {
-    if (performance.now() - start > 60000) throw new Error('nothing came');
+    if (performance.now() - start > 120000) throw new Error(`nothing came for ${cell}`);
     await new Promise((done) => setTimeout(done, 4));
   }
   const picture = new Image();
@@ -67,7 +67,7 @@ def many(made: Cohort, n: int) -> Cohort:
     table = pd.concat(parts, ignore_index=True).iloc[:n]
     name = f"many-{n}"
     folder = get_settings().cohorts_dir / name
-    return cohort.write(Cohort(name, made.root, folder, made.source, table, made.rejected, made.created))
+    return cohort.write(Cohort(name, folder, made.root, made.source, table, made.rejected, made.created))
 
 
 def answered(made: Cohort, part: str = "test") -> runs.Run:
@@ -117,8 +117,8 @@ def clicks(page, url: str, run_id: str) -> list[float]:
     page.goto(f"{url}/errors?run={run_id}&of_head=sequence")
     page.locator(".matrix button").first.wait_for(timeout=300_000)
     page.wait_for_timeout(2000)
-    cells = [(i, j) for i in range(4) for j in range(4)]
-    return [page.evaluate(_CLICK, f"{i},{j}") for i, j in cells * 2]
+    cells = page.locator(".matrix button:not(.empty)").evaluate_all("all => all.map((one) => one.dataset.cell)")[:16]
+    return [page.evaluate(_CLICK, cell) for cell in cells * 2]
 
 
 def main() -> None:

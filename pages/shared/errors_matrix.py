@@ -103,8 +103,9 @@ def _scores(made: cached.Verdicts, unit: str) -> None:
             "Accuracy": f"{100 * judged.matrix.accuracy:.1f} %",
             "Balanced accuracy": f"{100 * judged.matrix.balanced_accuracy:.1f} %",
             "Majority baseline": f"{100 * judged.matrix.majority:.1f} %",
-            "Mistakes": f"{wrong:,} of {len(judged.true):,}",
-            "Patients": f"{made.patients:,}",
+            unit.capitalize(): f"{len(judged.true):,}",
+            "Mistakes": f"{wrong:,}",
+            "From patients": f"{made.patients:,}",
         }
     )
     if low == low:
