@@ -5,6 +5,7 @@ puts its files into the run's folder ``analyses/``. A run that was evaluated bef
 files: pages then say so, and how to have them made (``python -m core evaluate RUN``).
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from core.runs import Run
 Report = Callable[[float, str], None]
 
 
-def _positions(run: Run, report: Report) -> None:
-    from core import positions
-
-    positions.write(run, report)
+def _of(module: str) -> Callable[[Run, Report], None]:
+    """Return a module's ``write``; analyses import this module, so they are imported when they are needed."""
+    return lambda run, report: importlib.import_module(f"core.{module}").write(run, report)
 
 
 #: What is done, in order: words for its progress, and what does it.
-ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (("Mistakes along the head", _positions),)
+ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
+    ("Scoring each class", _of("class_scores")),
+    ("Looking for weak spots", _of("weak_spots")),
+    ("Finding mistakes along the head", _of("positions")),
+)
 
 
 def folder(run: Run) -> Path:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from core import evaluation
 from core.bootstrap import Bootstrap
+from core.confusion import ConfusionMatrix, confusion
 from core.errors import RunError
 from core.patient_scores import bootstrap_scores, score_totals
 from core.runs import Run
@@ -121,9 +121,9 @@ class HeadComparison:
         )  # fmt: skip
         return table.sort_values("p_other", ascending=False, kind="stable")
 
-    def confusion(self, run: int) -> evaluation.ConfusionMatrix:
+    def confusion(self, run: int) -> ConfusionMatrix:
         """Confusion matrix of a run on the common slices."""
-        return evaluation.confusion(self.slices["y_true"], self.y_pred[run], self.classes)
+        return confusion(self.slices["y_true"], self.y_pred[run], self.classes)
 
 
 @dataclass(frozen=True)

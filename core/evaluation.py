@@ -2,7 +2,8 @@
 
 Written are ``predictions.parquet`` (one row a slice and head, head after head, each in the order of ``split.parquet``),
 ``mc_samples.npz`` (head to (slices, T, classes)) and ``embeddings.npy`` (slices, d) in that same order, and
-``scores.json``; the bundle's card gets temperature, thresholds and scores, and a Siamese run its jury.
+``scores.json``, and what `core.analyses` makes of them; the bundle's card gets temperature, thresholds and scores, and
+a Siamese run its jury.
 
 Also a command: ``python -m core.evaluation shipped COHORT`` makes the shipped model a finished run.
 """
@@ -12,17 +13,17 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from core import batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
+from core import analyses, batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
 from core.bootstrap import bootstrap_totals, patient_totals
 from core.config import RunConfig
+from core.confusion import confusion
 from core.errors import CohortError, CoreError
 from core.explanations.jury import Jury, unit
 from core.runs import Run
@@ -35,63 +36,6 @@ Report = Callable[[float, str], None]
 #: Side in pixels of a jury's pictures.
 _PICTURE = 96
 _COLUMNS = ["path", "frame", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "split"]
-
-
-@dataclass(frozen=True)
-class ConfusionMatrix:
-    """How often each class was taken for each.
-
-    Attributes
-    ----------
-    classes : tuple of str
-    counts : ndarray of int, shape (classes, classes)
-        Rows are the truth, columns the prediction.
-    """
-
-    classes: tuple[str, ...]
-    counts: np.ndarray
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right answers; NaN without any."""
-        return float(np.trace(self.counts) / self.counts.sum()) if self.counts.sum() else float("nan")
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean over the classes that occur of the share that was named rightly; NaN without any."""
-        total = self.counts.sum(axis=1)
-        present = total > 0
-        return float((np.diag(self.counts)[present] / total[present]).mean()) if present.any() else float("nan")
-
-    @property
-    def majority(self) -> float:
-        """Accuracy of always naming the commonest class; NaN without slices."""
-        return float(self.counts.sum(axis=1).max() / self.counts.sum()) if self.counts.sum() else float("nan")
-
-
-def confusion(y_true: Sequence[str], y_pred: Sequence[str], classes: Sequence[str]) -> ConfusionMatrix:
-    """Count how often each class was taken for each.
-
-    Parameters
-    ----------
-    y_true, y_pred : sequence of str, length n
-        Words among `classes`.
-    classes : sequence of str
-
-    Returns
-    -------
-    ConfusionMatrix
-
-    Examples
-    --------
-    >>> matrix = confusion(["T1", "T1", "T2"], ["T1", "T2", "T2"], ["T1", "T2"])
-    >>> matrix.counts.tolist(), round(matrix.accuracy, 2), matrix.balanced_accuracy
-    ([[1, 1], [0, 1]], 0.67, 0.75)
-    """
-    numbers = {name: number for number, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, ([numbers[word] for word in y_true], [numbers[word] for word in y_pred]), 1)
-    return ConfusionMatrix(tuple(classes), counts)
 
 
 def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> dict[str, Any]:
@@ -153,6 +97,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     if calibrate:
         facts = model_card.data_facts(rows, config.cohort)
         bundle.update_card(run.bundle, scores={config.cohort: scores["heads"]}, data=facts)
+    analyses.write(run, lambda share, message: report(0.92 + 0.08 * share, message))
     report(1.0, "Evaluated")
     return scores
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from core.errors import InputError
 
@@ -55,9 +56,9 @@ def vote_by(proba: np.ndarray, groups: Sequence) -> tuple[list, np.ndarray]:
     >>> vote_by(np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]), ["b", "a", "b"])[0]
     ['b', 'a']
     """
-    members: dict = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
     proba = np.asarray(proba, dtype=float)
-    answer = np.array([vote(proba[rows]) for rows in members.values()])
-    return list(members), answer.reshape(len(members), proba.shape[-1])
+    if not len(groups):
+        return [], np.empty((0, proba.shape[-1]))
+    code, names = pd.factorize(pd.Series(groups, dtype=None if isinstance(groups, np.ndarray) else object))
+    sums = np.stack([np.bincount(code, column, len(names)) for column in proba.T], axis=1)
+    return list(names), sums / np.bincount(code)[:, None]

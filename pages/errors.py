@@ -6,6 +6,7 @@ from core import runs
 from core.errors import CoreError
 from pages.shared import (
     errors_choice,
+    errors_classes,
     errors_dossier,
     errors_doubt,
     errors_matrix,
@@ -18,6 +19,7 @@ from pages.shared import (
 
 VIEWS = {
     "Matrix": errors_matrix.draw,
+    "Classes": errors_classes.draw,
     "Uncertainty": errors_doubt.draw,
     "Position": errors_position.draw,
     "Stress": errors_stress.draw,

@@ -57,6 +57,8 @@ if st.session_state.pop("started", None):
     state.choose(view=train_views.QUEUE)
 if st.session_state.pop(train_lessons.STARTED, None):
     state.choose(view=train_views.LESSONS)
+if asked := st.session_state.pop(state.OPEN_VIEW, None):
+    state.choose(view=asked)
 view = st.segmented_control(
     "View",
     list(VIEWS),

@@ -28,6 +28,7 @@ LIGHT = (
     "analyses", "positions", "stress", "stress_changes", "stress_figures", "report",
     "report_stored",
     "lessons", "lesson_results", "lesson_report", "lesson_figures",
+    "confusion", "class_scores", "weak_spots", "error_figures",
 )  # fmt: skip
 
 

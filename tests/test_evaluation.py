@@ -175,23 +175,6 @@ def test_no_real_path_reaches_the_run_folder(made):
     assert not run.predictions()["path"].str.contains("Doe").any()
 
 
-def test_confusion_counts_by_hand():
-    matrix = evaluation.confusion(["a", "a", "b", "b", "b"], ["a", "b", "b", "b", "a"], ["a", "b", "c"])
-    assert matrix.counts.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
-    assert (matrix.accuracy, matrix.majority) == (0.6, 0.6)
-    assert matrix.balanced_accuracy == pytest.approx((1 / 2 + 2 / 3) / 2)
-
-
-def test_confusion_of_nothing_is_not_a_number():
-    matrix = evaluation.confusion([], [], ["a"])
-    assert np.isnan([matrix.accuracy, matrix.balanced_accuracy, matrix.majority]).all()
-
-
-def test_word_outside_the_classes_is_a_bug():
-    with pytest.raises(KeyError):
-        evaluation.confusion(["z"], ["a"], ["a"])
-
-
 def test_accuracy_has_an_interval_by_patient(made):
     run = finished(made)
     scores = evaluation.evaluate(run)

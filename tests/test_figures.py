@@ -134,3 +134,13 @@ def test_explanation_can_be_written_to_memory_and_refuses_another_grid():
     assert file.getvalue().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="one grid"):
         figures.explanation_png(np.zeros((8, 8), np.uint8), np.zeros((4, 8)), "t", file)
+
+
+def test_class_curves_show_strange_names_as_they_are():
+    from core import error_figures
+
+    curves = pd.DataFrame({"name": ["<b>", "<b>", "other", "other"], "x": [0.0, 1, 0, 1], "y": [0.0, 1, 0.5, 1]})
+    table = pd.DataFrame({"auroc": [0.75, 0.5]}, index=["<b>", "other"])
+    figure = error_figures.class_curves(curves, table, "<b>", "roc")
+    assert [line.name for line in figure.data] == ["other", "&lt;b&gt;", None]
+    assert figure.layout.title.text == "ROC of &lt;b&gt;: area 0.750"

@@ -23,8 +23,6 @@ class Chosen:
         Predictions of that head and part whose truth is known, n of them, with ``key`` and ``p``.
     kept : ndarray of bool
         Which of the head's predictions these are.
-    samples : ndarray or None
-        Monte-Carlo probabilities, (n, T, classes), where the run keeps them.
     names : list of str
         The head's classes.
     classes : list of str
@@ -36,16 +34,18 @@ class Chosen:
     part: str
     rows: pd.DataFrame
     kept: np.ndarray
-    samples: np.ndarray | None
     names: list[str]
     classes: list[str]
+
+    @property
+    def samples(self) -> np.ndarray | None:
+        """Monte-Carlo probabilities, (n, T, classes), where the run keeps them; read when first asked for."""
+        return cached.kept_samples(self.run, self.head, self.part)
 
 
 def choose(run: runs.Run) -> Chosen:
     """Draw the choice of head and part, and return what it leaves."""
-    table = cached.predictions(run)
-    heads = list(dict.fromkeys(table["head"]))
-    parts = [part for part in ("test", "validation", "train") if (table["split"] == part).any()]
+    heads, parts = cached.heads_and_parts(run)
     left, right, _ = st.columns([1, 1.2, 2])
     head = left.segmented_control(
         "Head", heads, default=heads[-1], key="of_head", bind="query-params", required=True, on_change=close,
@@ -55,17 +55,9 @@ def choose(run: runs.Run) -> Chosen:
         "Slices of", parts, default=parts[0], key="of_split", bind="query-params", required=True, on_change=close,
         help="Patients of the test part were never used in training.",
     )  # fmt: skip
-    rows = table[table["head"] == head]
-    # A slice of which nobody knows the truth was answered, but is neither right nor wrong.
-    kept = ((rows["split"] == part) & rows["y_true"].notna()).to_numpy()
-    rows = rows[kept]
-    samples = cached.mc_samples(run, head)
+    asked = cached.asked(run, head, part)
     names = run.card()["classes"][head]
-    seen = set(rows["y_true"]) | set(rows["y_pred"])
-    return Chosen(
-        run, head, part, rows, kept, None if samples is None else samples[kept], names,
-        [name for name in names if name in seen],
-    )  # fmt: skip
+    return Chosen(run, head, part, asked.rows, asked.kept, names, [name for name in names if name in asked.seen])
 
 
 def close() -> None:

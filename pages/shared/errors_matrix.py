@@ -1,74 +1,158 @@
-"""The confusion matrix, and the slices behind each cell."""
+"""The confusion matrix of slices, series or patients, and who stands in each cell."""
 
 import streamlit as st
 
-from core import evaluation
-from pages.shared import cached, state, widgets
+from core.bootstrap import FEW_PATIENTS
+from core.confusion import ORDERS, UNITS
+from pages.shared import cached, errors_gallery, state, train_views, widgets
 from pages.shared.components.confusion_matrix import confusion_matrix
-from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
-from pages.shared.errors_choice import Chosen
+from pages.shared.errors_choice import Chosen, close
 
 _WIDE = 6  # classes
+_UNIT = {"slices": "slice", "series": "series", "patients": "patient"}
+_SHOWN = {"counts": "Counts", "truth": "Of the truth", "answer": "Of the answer"}
+_ORDERED = {"name": "Name", "frequency": "Frequency", "confusion": "Confusion"}
+_VOTED = {
+    "slices": "",
+    "series": " A series is answered by the mean of its slices' probabilities.",
+    "patients": " A patient counts once for each class that is shown, and is answered by the mean of the probabilities "
+    "of those slices.",
+}
 
 
 def draw(chosen: Chosen) -> None:
-    """Draw scores, matrix and, of the open cell, the slices."""
-    rows, classes, names = chosen.rows, chosen.classes, chosen.names
-    head, part = chosen.head, chosen.part
-    matrix = evaluation.confusion(rows["y_true"], rows["y_pred"], classes)
-    widgets.metrics(
-        {
-            "Accuracy": f"{100 * matrix.accuracy:.1f} %",
-            "Majority baseline": f"{100 * matrix.majority:.1f} %",
-            "Slices": f"{len(rows):,}",
-            "Patients": rows["PatientID"].nunique(),
-            "Mistakes": int((rows["y_true"] != rows["y_pred"]).sum()),
-        }
-    )
-    true, _, predicted = state.get(state.CELL).partition("|")
-    cell = (classes.index(true), classes.index(predicted)) if {true, predicted} <= set(classes) else None
-    st.markdown(f"#### Confusion matrix: {head}, {part} slices")
+    """Draw scores, matrix and, of the open cell, those who stand in it."""
+    unit, shares, order, heads = _choices(chosen)
+    made = cached.verdicts(chosen.run, heads, chosen.part, unit)
+    judged = made.judged
+    if not len(judged.true):
+        widgets.empty("Nothing to judge", f"No {_UNIT[unit]} of the {chosen.part} part has a truth and an answer.")
+        return
+    matrix = judged.matrix.ordered(order)
+    classes = matrix.classes
+    _scores(made, unit)
+    true, _, named = state.get(state.CELL).partition("|")
+    cell = (classes.index(true), classes.index(named)) if {true, named} <= set(classes) else None
+    title, button = st.columns([2.8, 1], vertical_alignment="bottom")
+    title.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part")
+    with button:
+        _compare(chosen.run.id)
     # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
     left, right = st.columns([1.1, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
     with left:
-        confusion_matrix(matrix.counts, classes, selected=cell, on_click=open_cell(classes), key="matrix")
-        st.caption(
-            "Rows are the truth, columns the prediction. Click a cell, or use arrow keys and Enter. "
-            + ("" if len(classes) == len(names) else "Classes that neither occur nor are named are left out.")
-        )
+        confusion_matrix(
+            matrix, unit=unit, shown=shares, selected=cell, on_click=_open_cell(classes), key="matrix",
+        )  # fmt: skip
+        st.caption(_caption(chosen, made, unit, shares))
     with right:
         if cell:
-            gallery(rows, true, predicted, 24 if len(classes) > _WIDE else 12)
+            _cell(made, true, named, 24 if len(classes) > _WIDE else 12)
         else:
             widgets.empty(
-                "No cell chosen", "Click a cell of the matrix to see its slices here.", ":material/touch_app:"
+                "No cell chosen", f"Click a cell of the matrix to see its {unit} here.", ":material/touch_app:"
             )
 
 
-def open_cell(classes):
+def _choices(chosen: Chosen) -> tuple[str, str, str, tuple[str, ...]]:
+    """Draw what is counted and how it is shown."""
+    both = {"plane", "sequence"} <= set(chosen.run.card()["classes"])
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        unit = st.segmented_control(
+            "Count", UNITS, default=UNITS[0], key=state.UNIT, bind="query-params", required=True, on_change=close,
+            format_func=str.capitalize, help="Slices of one head are alike; series and patients are answered by vote.",
+        )  # fmt: skip
+        shares = st.segmented_control(
+            "Show", list(_SHOWN), default="counts", key=state.SHARES, bind="query-params", required=True,
+            format_func=_SHOWN.get, help="Shares of a row tell recall, shares of a column precision.",
+        )  # fmt: skip
+        order = st.segmented_control(
+            "Order by", ORDERS, default=ORDERS[0], key=state.ORDER, bind="query-params", required=True,
+            format_func=_ORDERED.get, help="By confusion, classes that are taken for each other stand together.",
+        )  # fmt: skip
+        joint = both and st.toggle(
+            "Plane and sequence", key=state.JOINT, bind="query-params", on_change=close,
+            help="Both answers of a slice at once: right only where both are.",
+        )  # fmt: skip
+    return unit, shares, order, ("plane", "sequence") if joint else (chosen.head,)
+
+
+def _compare(run_id: str) -> None:
+    """Draw the way to the comparison with another run."""
+    others = [one for one in cached.finished() if one != run_id]
+    with st.popover(
+        "Compare with another run",
+        icon=":material/compare_arrows:",
+        disabled=not others,
+        width="stretch",
+        help=None if others else "There is no other finished run.",
+    ):
+        other = st.selectbox("Run", others, key="compare-with")
+        if other:
+            state.go_button(
+                "Compare", "pages/train.py", key="compare", icon=":material/compare_arrows:",
+                sidebar={state.OPEN_VIEW: train_views.COMPARE, state.COMPARED: [run_id, other]},
+                **{state.RUNS: f"{run_id},{other}"},
+            )  # fmt: skip
+
+
+def _scores(made: cached.Verdicts, unit: str) -> None:
+    judged, (low, high) = made.judged, made.interval
+    wrong = int((judged.true != judged.named).sum())
+    widgets.metrics(
+        {
+            "Accuracy": f"{100 * judged.matrix.accuracy:.1f} %",
+            "Balanced accuracy": f"{100 * judged.matrix.balanced_accuracy:.1f} %",
+            "Majority baseline": f"{100 * judged.matrix.majority:.1f} %",
+            unit.capitalize(): f"{len(judged.true):,}",
+            "Mistakes": f"{wrong:,}",
+            "From patients": f"{made.patients:,}",
+        }
+    )
+    if low == low:
+        few = "; with few patients such an interval is too narrow" if made.patients < FEW_PATIENTS else ""
+        st.caption(f"95 % interval of the accuracy by patient: {100 * low:.1f} to {100 * high:.1f} %{few}.")
+
+
+def _caption(chosen: Chosen, made: cached.Verdicts, unit: str, shares: str) -> str:
+    beside = {
+        "counts": "Small: share of the truth.",
+        "truth": "Shares of each row.",
+        "answer": "Shares of each column.",
+    }
+    cohorts = " and ".join(made.cohorts)
+    said = (
+        f"{unit.capitalize()} of the {chosen.part} part, cohort {cohorts}. Rows are the truth, columns the prediction. "
+        f"{beside[shares]} Click a cell, or use arrow keys and Enter.{_VOTED[unit]}"
+    )
+    if made.judged.unanswered:
+        said += f" {made.judged.unanswered:,} slices have no vote, for their probabilities are not numbers."
+    return said
+
+
+def _open_cell(classes):
     """Return the callback that opens a cell of the matrix."""
     return lambda i, j: state.put(**{state.CELL: f"{classes[i]}|{classes[j]}", state.SLICE: None, state.PAGE: None})
 
 
-def gallery(rows, true: str, predicted: str, per_page: int) -> None:
-    """Draw the slices of one cell, most confident first."""
-    rows = rows[(rows["y_true"] == true) & (rows["y_pred"] == predicted)].sort_values("p", ascending=False)
-    right = true == predicted
-    how = "named rightly" if right else f"taken for {predicted}"
-    st.markdown(f"**{len(rows):,} slices of {true} {how}**, surest first")
-    if rows.empty:
+def _cell(made: cached.Verdicts, true: str, named: str, per_page: int) -> None:
+    """Draw those who stand in one cell, most confident first."""
+    judged = made.judged
+    units = judged.members(true, named)
+    how = "named rightly" if true == named else f"taken for {named}"
+    st.markdown(
+        f"**{len(units):,} {judged.unit if len(units) != 1 else _UNIT[judged.unit]} of {true} {how}**, surest first"
+    )
+    if not len(units):
         st.caption("There is none. Choose another cell.")
         return
-    shown = widgets.pager(
-        len(rows), per_page, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), "cell"
-    )
-    page = rows.iloc[shown]
-    tiles = [
-        Tile(key=row.key, title=f"{predicted} {100 * row.p:.0f} %", note=row.PatientID,
-             badge="" if right else f"{true} → {predicted}", tone="good" if right else "bad")
-        for row in page.itertuples()
-    ]  # fmt: skip
-    thumbnail_grid(
-        tiles, cached.run_sheet(page), selected=state.get(state.SLICE) or None,
-        on_click=lambda key: state.put(**{state.SLICE: key}), key="cell-tiles", tile_px=100,
-    )  # fmt: skip
+
+    def tiles(page, shown):
+        return [
+            errors_gallery.tile(
+                row.key, row.PatientID, true, named, judged.p[at],
+                "" if judged.unit == "slices" else f" · {judged.slices[at]} slices",
+            )
+            for row, at in zip(page[["key", "PatientID"]].itertuples(), units[shown], strict=True)
+        ]  # fmt: skip
+
+    errors_gallery.draw(made.rows, judged.at[units], tiles, per_page, "cell")

@@ -16,11 +16,18 @@ BESIDE = "beside"  # SeriesInstanceUID of the series that stands beside the slic
 STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table; on Label the key of a slice or series
 CELL = "cell"  # "true|predicted" in the confusion matrix
+UNIT = "unit"  # what a confusion matrix counts, bound
+SHARES = "shares"  # what its cells show, bound
+ORDER = "order"  # in which order its classes stand, bound
+JOINT = "joint"  # whether both heads' classes are joined, bound
+CLASS = "class"  # class whose curves stand out, bound
+SPOT = "spot"  # "fact=word" of a weak spot, two of them joined by &
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
 RUNS = "runs"  # ids of the runs that are picked or compared, joined by a comma; the first is the one to compare with
 LESSON = "lesson"  # id of the lesson that is looked at
+COMPARED = "compared"  # ids that Train compares; held by the session, the address has `RUNS`
 RUN_WORDS = "words"  # words that runs are searched by, bound
 HEAD = "head"  # head of the compared models that is looked at, bound
 AGAINST = "against"  # name of the run whose flips are shown, bound
@@ -28,6 +35,7 @@ FLIP = "flip"  # which way, bound
 EPOCH = "epoch"  # of that run, from 1 over all stages: whose confusion matrix is shown
 VIEW = "view"  # which part of a page is open, bound
 RUNNER = "runner"  # what a new run runs on, bound
+OPEN_VIEW = "open-view"  # part that a page shall open with; held by the session until it does
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
@@ -92,14 +100,20 @@ def put(**values: object) -> None:
             st.query_params[key] = [str(one) for one in value] if isinstance(value, list) else str(value)
 
 
-def choose(**values: str) -> None:
+def choose(**values: object) -> None:
     """Set bound widgets (the sidebar's cohort and run, a page's view) from a callback."""
     for key, value in values.items():
         st.session_state[key] = value
 
 
 def go_button(
-    label: str, page: str, *, key: str, sidebar: dict[str, str] | None = None, icon: str | None = None, **values: object
+    label: str,
+    page: str,
+    *,
+    key: str,
+    sidebar: dict[str, object] | None = None,
+    icon: str | None = None,
+    **values: object,
 ) -> None:
     """Draw a button that opens another page at a place.
 

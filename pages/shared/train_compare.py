@@ -10,7 +10,6 @@ from core.errors import CoreError
 from pages.shared import cached, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 
-_CHOSEN = "compared"
 _PER_PAGE = 12
 _RIGHT, _WRONG = "Now right", "Now wrong"
 
@@ -59,19 +58,19 @@ def _choose(table: pd.DataFrame) -> tuple[list[str], tuple[str, ...]]:
     asked = state.get_ids(state.RUNS)
     if unknown := [run_id for run_id in asked if run_id not in names]:
         st.warning(f"Not among the finished runs, so not compared: {', '.join(one[:80] for one in unknown)}")
-    if _CHOSEN not in st.session_state:
-        st.session_state[_CHOSEN] = [run_id for run_id in asked if run_id in names][:MOST_RUNS]
+    if state.COMPARED not in st.session_state:
+        st.session_state[state.COMPARED] = [run_id for run_id in asked if run_id in names][:MOST_RUNS]
 
     def changed() -> None:
-        state.put(**{state.RUNS: ",".join(st.session_state[_CHOSEN]), state.SLICE: None, state.PAGE: None})
+        state.put(**{state.RUNS: ",".join(st.session_state[state.COMPARED]), state.SLICE: None, state.PAGE: None})
 
     def turn() -> None:
-        st.session_state[_CHOSEN] = st.session_state[_CHOSEN][1:] + st.session_state[_CHOSEN][:1]
+        st.session_state[state.COMPARED] = st.session_state[state.COMPARED][1:] + st.session_state[state.COMPARED][:1]
         changed()
 
     field, button = st.columns([8, 1], vertical_alignment="bottom")
     chosen = field.multiselect(
-        "Runs", list(names), key=_CHOSEN, format_func=lambda run_id: f"{names[run_id]} · {run_id[-20:]}",
+        "Runs", list(names), key=state.COMPARED, format_func=lambda run_id: f"{names[run_id]} · {run_id[-20:]}",
         max_selections=MOST_RUNS, on_change=changed, placeholder="choose two or more",
     )  # fmt: skip
     button.button(

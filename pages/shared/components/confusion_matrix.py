@@ -1,19 +1,21 @@
 """The confusion matrix a person can click."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import streamlit as st
 
+from core.confusion import SHARES, ConfusionMatrix
 from pages.shared.components import register
 
 _component = register("confusion_matrix", '<div class="matrix"></div>')
 
 
 def confusion_matrix(
-    counts: np.ndarray,
-    classes: Sequence[str],
+    matrix: ConfusionMatrix,
     *,
+    unit: str = "slices",
+    shown: str = "counts",
     selected: tuple[int, int] | None,
     on_click: Callable[[int, int], None],
     key: str,
@@ -22,13 +24,15 @@ def confusion_matrix(
 
     Parameters
     ----------
-    counts : ndarray of int, shape (n, n)
-        Rows are the truth, columns the prediction.
-    classes : sequence of str, length n
+    matrix : ConfusionMatrix
+    unit : str
+        What is counted, for its words.
+    shown : {"counts", "truth", "answer"}
+        What stands large in a cell: how many, or their share of the row or of the column.
     selected : tuple of int or None
         Row and column of the cell that is marked.
     on_click : callable
-        Called with row and column of a cell that holds at least one slice.
+        Called with row and column of a cell that holds at least one.
     key : str
         Streamlit key.
     """
@@ -38,5 +42,9 @@ def confusion_matrix(
         if cell:
             on_click(int(cell[0]), int(cell[1]))
 
-    data = {"classes": list(classes), "counts": np.asarray(counts).tolist(), "selected": selected}
+    of = shown if shown in SHARES else SHARES[0]
+    data = {
+        "classes": list(matrix.classes), "counts": matrix.counts.tolist(), "selected": selected, "unit": unit, "of": of,
+        "shares": np.nan_to_num(matrix.shares(of)).round(4).tolist(), "large": "share" if shown in SHARES else "count",
+    }  # fmt: skip
     _component(key=key, data=data, on_clicked_change=clicked)
