@@ -5,6 +5,7 @@ puts its files into the run's folder ``analyses/``. A run that was evaluated bef
 files: pages then say so, and how to have them made (``python -m core evaluate RUN``).
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,20 @@ from core.runs import Run
 
 Report = Callable[[float, str], None]
 
+
+def _of(module: str) -> Callable[[Run, Report], None]:
+    """Return a module's ``write``; analyses import this module, so they are imported when they are needed."""
+    return lambda run, report: importlib.import_module(f"core.{module}").write(run, report)
+
+
 #: What is done, in order: words for its progress, and what does it.
-ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = ()
+ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
+    ("Asking whether it knew", _of("doubt")),
+    ("Judging probabilities", _of("calibration_report")),
+    ("Making sets of answers", _of("conformal")),
+    ("Looking for strange slices", _of("novelty_report")),
+    ("Letting series vote", _of("series_report")),
+)
 
 
 def folder(run: Run) -> Path:
