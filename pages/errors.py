@@ -4,9 +4,25 @@ import streamlit as st
 
 from core import runs
 from core.errors import CoreError
-from pages.shared import errors_choice, errors_dossier, errors_doubt, errors_matrix, state, widgets
+from pages.shared import (
+    errors_calibration,
+    errors_choice,
+    errors_dossier,
+    errors_doubt,
+    errors_matrix,
+    errors_novelty,
+    errors_series,
+    state,
+    widgets,
+)
 
-VIEWS = {"Matrix": errors_matrix.draw, "Uncertainty": errors_doubt.draw}
+VIEWS = {
+    "Matrix": errors_matrix.draw,
+    "Uncertainty": errors_doubt.draw,
+    "Calibration": errors_calibration.draw,
+    "Strange slices": errors_novelty.draw,
+    "Series": errors_series.draw,
+}
 
 widgets.header("Errors", "Where a model is wrong, whether it knew, and the very slices it got wrong.")
 
