@@ -77,7 +77,7 @@ def sets(
     Returns
     -------
     ndarray of bool, shape (n, C, levels)
-        A level that m slices cannot promise (above m / (m + 1)) gives every class.
+        A level that m slices cannot promise (m of 1 / (1 - level) or fewer) gives every class.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def sets(
     from mapie.classification import SplitConformalClassifier
 
     answer = np.ones((len(proba), proba.shape[1], len(levels)), bool)
-    possible = [at for at, level in enumerate(levels) if np.ceil((len(y) + 1) * level) <= len(y)]
+    # MAPIE refuses fewer; equal ones it refuses or not as rounding goes.
+    possible = [at for at, level in enumerate(levels) if len(y) > 1 / min(level, 1 - level) + 1e-6]
     if possible and len(proba):
         model = SplitConformalClassifier(
             _Given(proba.shape[1]), [levels[at] for at in possible], conformity_score=method, random_state=0

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.figures import BLUE, GREY, ORANGE, PURPLE, RED, TEAL, TEMPLATE
+from core.figures import GREY, ORANGE, RED, SPLIT_COLOURS, TEAL, TEMPLATE
 from core.series_report import PIECES
 
 
@@ -114,7 +114,9 @@ def coverage(facts: list[dict], level: float) -> go.Figure:
     """
     rows = facts[::-1]
     colours = [GREY if one["few"] else ORANGE if one["under"] else TEAL for one in rows]
-    figure = go.Figure(layout={"template": TEMPLATE, "height": 120 + 26 * len(rows), "showlegend": False})
+    figure = go.Figure(
+        layout={"template": TEMPLATE, "height": 120 + 26 * len(rows), "showlegend": False, "margin": {"r": 28}}
+    )
     figure.add_bar(
         x=[one["covered"] for one in rows], y=[one["class"] or "<b>all</b>" for one in rows], orientation="h",
         marker_color=colours, text=[f"{one['covered']:.0%}" for one in rows], textposition="inside",
@@ -142,17 +144,20 @@ def strangeness(kind: dict, above: float, words: str) -> go.Figure:
     """
     edges = np.asarray(kind["edges"])
     figure = go.Figure(layout={"template": TEMPLATE, "height": 300, "barmode": "overlay", "bargap": 0})
-    for (name, part), colour in zip(kind["parts"].items(), (TEAL, BLUE, PURPLE), strict=False):
+    for name, part in kind["parts"].items():
         counts = np.asarray(part["counts"])
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2, y=counts / max(1, counts.sum()), width=np.diff(edges) * 0.94,
-            name=f"{name}, {part['slices']:,} slices", marker_color=colour, opacity=0.6, customdata=counts,
-            hovertemplate=f"about %{{x:.3g}}: %{{customdata:,}} {name} slices<extra></extra>",
+            name=f"{name}, {part['slices']:,} slices", marker_color=SPLIT_COLOURS[name], opacity=0.6,
+            customdata=counts, hovertemplate=f"about %{{x:.3g}}: %{{customdata:,}} {name} slices<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=above, line={"color": RED, "dash": "dash", "width": 2})
     figure.update_xaxes(title_text=words)
     # Most slices are not strange, and the few that are would not be seen beside them.
-    return figure.update_yaxes(title_text="Share of each part", type="log", tickformat=".0%", dtick=1)
+    least = 0.5 / max((part["slices"] for part in kind["parts"].values()), default=1)
+    return figure.update_yaxes(
+        title_text="Share of each part", type="log", tickformat=".2~%", dtick=1, range=[np.log10(least), 0.1]
+    )
 
 
 def along(counts: dict[str, list[int]]) -> go.Figure:
@@ -175,8 +180,8 @@ def along(counts: dict[str, list[int]]) -> go.Figure:
     figure.update_yaxes(title_text="Accuracy", tickformat=".0%", row=1, col=1)
     figure.update_yaxes(title_text="Slices", row=2, col=1)
     figure.update_xaxes(
-        range=[0, 1], tickvals=[0.08, 0.5, 0.92], ticktext=["feet, front or right", "middle", "head, back or left"], row=2,
-        col=1, title_text="Place in its stack",
+        range=[0, 1], tickvals=[0.08, 0.5, 0.92], ticktext=["feet, front or right", "middle", "head, back or left"],
+        row=2, col=1, title_text="Place in its stack",
     )  # fmt: skip
     return figure.update_layout(template=TEMPLATE, height=380, showlegend=False)
 

@@ -16,6 +16,7 @@ from core.doubt import BINS
 from core.judged import write_json
 from core.runs import Run
 from core.slice_table import replaced
+from core.splits import SPLITS
 
 VALUES_FILE, FILE = "strange.parquet", "novelty.json"
 
@@ -74,8 +75,11 @@ def _facts(one: novelty.Strangeness, split: pd.Series) -> dict:
     known = np.isfinite(one.values)
     edges = np.linspace(0, max(float(one.values[known].max(initial=0)), one.above), BINS + 1)
     parts = {}
-    for part, rows in split.groupby(split).groups.items():
+    for part in SPLITS:
+        rows = (split == part).to_numpy()
+        if not rows.any():
+            continue
         values = one.values[rows]
         counts = np.histogram(np.clip(values[np.isfinite(values)], 0, edges[-1]), edges)[0]
-        parts[part] = {"slices": len(rows), "strange": int((values >= one.above).sum()), "counts": counts}
+        parts[part] = {"slices": len(values), "strange": int((values >= one.above).sum()), "counts": counts}
     return {"above": one.above, "edges": edges, "parts": parts}

@@ -36,13 +36,13 @@ def _calibration(chosen: Chosen, head: dict) -> None:
     before, after = part["before"], part["after"]
     columns = st.columns(4)
     columns[0].metric(
-        "Expected calibration error", f"{after['ece']:.3f}", f"{after['ece'] - before['ece']:+.3f} by scaling",
+        "Expected calibration error", f"{after['ece']:.3f}", _change(before["ece"], after["ece"]),
         delta_color="inverse",
         help="Mean distance of confidence and accuracy over 15 bins, weighted by their slices. "
         + between(after["low"], after["high"], part["few"]),
     )  # fmt: skip
     columns[1].metric(
-        "Brier score", f"{after['brier']:.3f}", f"{after['brier'] - before['brier']:+.3f} by scaling",
+        "Brier score", f"{after['brier']:.3f}", _change(before["brier"], after["brier"]),
         delta_color="inverse", help="Mean squared distance of all probabilities from the truth, 0 to 2.",
     )  # fmt: skip
     columns[2].metric("Temperature", f"{head['temperature']:.2f}", help="Above 1 it makes the model less sure.")
@@ -63,6 +63,11 @@ def _calibration(chosen: Chosen, head: dict) -> None:
     )
     own = " These are the slices it was fitted on, so they flatter it." if chosen.part == "validation" else ""
     st.caption(fitted + own)
+
+
+def _change(before: float, after: float) -> str | None:
+    """Put what scaling changed into words, if it would be seen."""
+    return f"{after - before:+.3f} by scaling" if abs(after - before) >= 0.0005 else None
 
 
 def _sets(chosen: Chosen, facts: dict) -> None:

@@ -37,6 +37,11 @@ def draw(chosen: Chosen) -> None:
     # Slices stand in the order of one head's predictions, and every head has the same.
     order = np.arange(len(cached.predictions(chosen.run))) % len(values)
     mine = values[name].to_numpy()[order[chosen.rows.index]]
+    # Beside the distance, which says that a slice is unusual, the plane says that it is no brain.
+    plane = found["kinds"].get("plane")
+    other = (
+        values["plane"].to_numpy()[order[chosen.rows.index]] >= plane["above"] if plane else np.zeros(len(mine), bool)
+    )
     left, right = st.columns([1, 2], gap="large")
     with left:
         top = kind["edges"][-1]
@@ -57,8 +62,11 @@ def draw(chosen: Chosen) -> None:
         )  # fmt: skip
     strange = strange[np.argsort(-np.nan_to_num(mine[strange], nan=np.inf), kind="stable")]
     st.markdown(f"**The tray: {len(strange):,} slices**, strangest first")
-    rows = chosen.rows.iloc[strange].assign(strange=mine[strange])
-    gallery(rows, lambda row: f"strange {row['strange']:.2f}", "strange", "No slice is as strange as that.")
+    rows = chosen.rows.iloc[strange].assign(strange=mine[strange], other=other[strange])
+    gallery(
+        rows, lambda row: f"{row['strange']:.2f}{', no brain' if row['other'] else ''}", "strange",
+        "No slice is as strange as that.",
+    )  # fmt: skip
 
 
 def _other_kind() -> None:
