@@ -62,12 +62,14 @@ def judge_head(names: list[str], raw: np.ndarray, passes: np.ndarray, said: np.n
         temperature = calibration.fit_temperature(raw[half], y[half])
         proba = calibration.apply_temperature(raw, temperature)
         after.append(calibration.ece(proba[~half], y[~half]))
-        for method in conformal.METHODS:
+        for method in conformal.methods_for(y[half]):
             made = conformal.sets(proba[half], y[half], proba[~half], (LEVEL,), method)[..., 0]
             hit[method].append(made[np.arange((~half).sum()), y[~half]].mean())
             size[method].append(made.sum(axis=1).mean())
     print(f"  ECE on one half of the subjects with a temperature of the other: {spread(after)}")
     for method, words in conformal.METHODS.items():
+        if not hit[method]:
+            continue
         print(f"  {words}, promised {LEVEL:.0%}: {spread(hit[method])} covered, {spread(size[method])} answers a set")
 
 

@@ -56,6 +56,17 @@ class _Given(ClassifierMixin, BaseEstimator):
         return True
 
 
+def methods_for(y: np.ndarray) -> list[str]:
+    """Tell by which methods sets can be made: MAPIE makes adaptive ones from three classes on.
+
+    Examples
+    --------
+    >>> methods_for(np.array([0, 1, 1])), methods_for(np.array([0, 1, 4]))
+    (['lac'], ['lac', 'aps'])
+    """
+    return list(METHODS) if len(np.unique(y)) > 2 else ["lac"]
+
+
 def sets(
     calibration_proba: np.ndarray, y: np.ndarray, proba: np.ndarray, levels: tuple[float, ...] = LEVELS,
     method: str = "lac",
@@ -82,7 +93,7 @@ def sets(
     Raises
     ------
     InputError
-        Without slices to calibrate on.
+        Without slices to calibrate on, or for ``aps`` with fewer than three classes among them.
 
     Examples
     --------
@@ -92,6 +103,8 @@ def sets(
     """
     if not len(y):
         raise InputError("Conformal sets need slices to calibrate on; received none.")
+    if method not in methods_for(y):
+        raise InputError(f"Adaptive sets need three classes to calibrate on; received {len(np.unique(y))}. Use lac.")
     from mapie.classification import SplitConformalClassifier
 
     answer = np.ones((len(proba), proba.shape[1], len(levels)), bool)
@@ -180,7 +193,7 @@ def _judge(one: Judged) -> dict:
         return {"why_not": why, "calibrated_on": [0, 0], "methods": {}}
     patients = one.rows["PatientID"][test].to_numpy(str)
     methods = {}
-    for method in METHODS:
+    for method in methods_for(one.y[validation]):
         made = sets(one.proba[validation], one.y[validation], one.proba[test], LEVELS, method)
         methods[method] = {
             f"{level:g}": coverage(made[..., at], one.y[test], patients, one.names, level)

@@ -23,6 +23,8 @@ LIGHT = (
     "preflight", "pace_measure", "view_samples",
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
+    "analyses", "judged", "doubt", "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report",
+    "series_report", "doubt_figures",
 )  # fmt: skip
 
 

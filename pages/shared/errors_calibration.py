@@ -80,7 +80,7 @@ def _sets(chosen: Chosen, facts: dict) -> None:
         "Promise", list(levels), default="90 %", key=state.LEVEL, bind="query-params", required=True,
         help="Share of sets that should hold the truth.",
     )  # fmt: skip
-    methods = {words: name for name, words in conformal.METHODS.items()}
+    methods = {words: name for name, words in conformal.METHODS.items() if name in facts["methods"]}
     method = right.segmented_control(
         "Made as", list(methods), default=next(iter(methods)), key=state.SETS, bind="query-params", required=True,
         help="LAC: the smallest sets on average, some may be empty. APS: larger ones, fairer to hard slices.",
