@@ -71,9 +71,9 @@ def measures(proba: np.ndarray, passes: np.ndarray | None) -> dict[str, np.ndarr
         for name in list(MEASURES)[:4]:
             function = getattr(uncertainty, name)
             made[name] = np.concatenate([function(passes[start : start + _AT_ONCE]) for start in starts])
-        # A pass without numbers names some class or other, which is no vote.
-        made["variation_ratio"] = np.where(np.isnan(made["predictive_entropy"]), np.nan, made["variation_ratio"])
-    return {name: made[name].astype(np.float32) for name in MEASURES if name in made}
+    # A pass without numbers names some class or other, which is no vote; nor do passes speak for an answer of none.
+    lost = np.isnan(made["predictive_entropy"]) | np.isnan(made["least_confidence"])
+    return {name: np.where(lost, np.nan, made[name]).astype(np.float32) for name in MEASURES if name in made}
 
 
 def sortable(values: np.ndarray) -> np.ndarray:
