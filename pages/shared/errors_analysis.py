@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -25,28 +26,32 @@ def read(chosen: Chosen, file: str) -> dict | None:
     return found
 
 
-def gallery(rows: pd.DataFrame, note: Callable[[pd.Series], str], key: str, none: str) -> None:
-    """Draw slices in their order; a click opens the dossier.
+def gallery(rows: pd.DataFrame, places: np.ndarray, note: Callable[[int], str], key: str, none: str) -> None:
+    """Draw some of the rows, in an order; a click opens the dossier.
 
     Parameters
     ----------
     rows : DataFrame
         Predictions, with ``key`` and ``p``.
+    places : ndarray of int
+        Which of them, by their number; only those of a page are looked at.
     note : callable
-        Row to the second line of its tile.
+        Number to the second line of its tile.
     key : str
         Streamlit key.
     none : str
         What to say when there is none.
     """
-    if rows.empty:
+    if not len(places):
         st.caption(none)
         return
-    shown = widgets.pager(
-        len(rows), _PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), key
-    )
+    shown = places[
+        widgets.pager(
+            len(places), _PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), key
+        )
+    ]
     page = rows.iloc[shown]
-    tiles = [tile(row, note(row)) for _, row in page.iterrows()]
+    tiles = [tile(row, note(place)) for place, (_, row) in zip(shown, page.iterrows(), strict=True)]
     thumbnail_grid(
         tiles, cached.run_sheet(page), selected=state.get(state.SLICE) or None,
         on_click=lambda clicked: state.put(**{state.SLICE: clicked}), key=f"{key}-tiles", tile_px=100,

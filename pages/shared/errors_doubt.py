@@ -37,9 +37,11 @@ def draw(chosen: Chosen) -> None:
     _thresholds(chosen, head["thresholds"])
 
 
-def _order(values: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows from the surest to the least sure, and the curve of risk against coverage."""
-    return doubt.risk_order(values), *uncertainty.risk_coverage(right, doubt.sortable(values))
+def _order(values: np.ndarray, rows: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    """Rows from the surest to the least sure, coverage, accuracy, and how many are wrong among the first of them."""
+    right = (rows["y_true"] == rows["y_pred"]).to_numpy() & rows["p"].notna().to_numpy()
+    order = doubt.risk_order(values)
+    return order, *uncertainty.risk_coverage(right, doubt.sortable(values)), np.cumsum(~right[order])
 
 
 def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> None:
@@ -52,33 +54,28 @@ def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> N
             help="From the Monte-Carlo passes where the run keeps them, else from its probabilities.",
         )  # fmt: skip
         kept = st.slider("Slices kept (%)", 5, 100, 90, key=state.KEPT, bind="query-params", on_change=first_page)
-    name = words[word]
-    rows = chosen.rows
-    correct = (rows["y_true"] == rows["y_pred"]).to_numpy() & rows["p"].notna().to_numpy()
-    order, coverage, accuracy = cached.of_analysis(
-        chosen.run, doubt.VALUES_FILE, _order, values[name].to_numpy()[rows.index], correct,
-        at=(chosen.head, chosen.part, name, len(rows)),
-    )  # fmt: skip
+    name, rows = words[word], chosen.rows
+    column = values[name].to_numpy()[rows.index]
+    order, coverage, accuracy, wrong = cached.of_analysis(
+        chosen.run, doubt.VALUES_FILE, _order, column, rows, at=(chosen.head, chosen.part, name, len(rows))
+    )
     n = min(len(rows), max(1, round(kept / 100 * len(rows))))
     away = order[n:][::-1]
-    missed = int((~correct[away]).sum())
     with left:
-        gain = 100 * (accuracy[n - 1] - correct.mean())
+        gain = 100 * (accuracy[n - 1] - accuracy[-1])
         st.metric("Accuracy on what is kept", f"{100 * accuracy[n - 1]:.1f} %", f"{gain:+.1f} points against all")
         st.markdown(
             f"Keep **{kept} %** of {len(rows):,} slices: accuracy **{100 * accuracy[n - 1]:.1f} %**. "
             f"**{len(away):,}** go to a person, the least certain first; "
-            f"{missed:,} of the {int((~correct).sum()):,} mistakes are among them."
+            f"{wrong[-1] - wrong[n - 1]:,} of the {wrong[-1]:,} mistakes are among them."
         )
         passes = f"{head['passes']} Monte-Carlo passes" if head["passes"] else "probabilities; this run keeps no passes"
         st.caption(f"From {passes}.")
     with right:
         st.plotly_chart(figures.risk_coverage(coverage, accuracy, n / len(rows)), width="stretch", key="risk")
     st.markdown(f"**The {len(away):,} slices that go to a person**, least certain first")
-    column = values[name].to_numpy()[rows.index]
-    here = rows.iloc[away].assign(doubt=column[away])
     gallery(
-        here, lambda row: f"{row['doubt']:.3g}" if np.isfinite(row["doubt"]) else "no numbers", "person",
+        rows, away, lambda place: f"{column[place]:.3g}" if np.isfinite(column[place]) else "no numbers", "person",
         "Everything is kept. Move the slider to the left.",
     )  # fmt: skip
 
@@ -157,5 +154,5 @@ def _row(fact: dict) -> dict:
         row[f"{part}, named so"] = one["named"]
         row[f"{part}, kept"] = one["kept"] / one["named"] if one["named"] else None
         row[f"{part}, accuracy of kept"] = one["accuracy"]
-    row["note"] = "few validation slices or patients: luck" if fact["few"] else ""
+    row["note"] = "few slices or patients" if fact["few"] else ""
     return row

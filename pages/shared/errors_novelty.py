@@ -62,9 +62,8 @@ def draw(chosen: Chosen) -> None:
         )  # fmt: skip
     strange = strange[np.argsort(-np.nan_to_num(mine[strange], nan=np.inf), kind="stable")]
     st.markdown(f"**The tray: {len(strange):,} slices**, strangest first")
-    rows = chosen.rows.iloc[strange].assign(strange=mine[strange], other=other[strange])
     gallery(
-        rows, lambda row: f"{row['strange']:.2f}{', no brain' if row['other'] else ''}", "strange",
+        chosen.rows, strange, lambda place: f"{mine[place]:.2f}{', no brain' if other[place] else ''}", "strange",
         "No slice is as strange as that.",
     )  # fmt: skip
 

@@ -93,8 +93,9 @@ def _one(chosen: Chosen, series: pd.DataFrame, position: np.ndarray) -> None:
         proba = np.stack(mine["y_proba"].to_list())
         y = np.array([chosen.names.index(name) for name in mine["y_true"]])
         st.plotly_chart(doubt_figures.one_series(proba, y, chosen.names), width="stretch", key="one-series")
-    wrong = mine[(mine["y_true"] != mine["y_pred"]).to_numpy()]
+    wrong = np.flatnonzero(proba.argmax(axis=1) != y)
+    place = mine["place"].to_numpy()
     gallery(
-        wrong, lambda row: f"place {100 * row['place']:.0f} %" if np.isfinite(row["place"]) else "", "series",
+        mine, wrong, lambda at: f"place {100 * place[at]:.0f} %" if np.isfinite(place[at]) else "", "series",
         "Every slice of this series is named rightly.",
     )  # fmt: skip
