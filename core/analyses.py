@@ -24,6 +24,11 @@ ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
     ("Scoring each class", _of("class_scores")),
     ("Looking for weak spots", _of("weak_spots")),
     ("Finding mistakes along the head", _of("positions")),
+    ("Asking whether it knew", _of("doubt")),
+    ("Judging probabilities", _of("calibration_report")),
+    ("Making sets of answers", _of("conformal")),
+    ("Looking for strange slices", _of("novelty_report")),
+    ("Letting series vote", _of("series_report")),
 )
 
 

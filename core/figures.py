@@ -114,7 +114,9 @@ def risk_coverage(coverage: np.ndarray, accuracy: np.ndarray, kept: float | None
                 textposition="bottom center", marker={"color": ORANGE, "size": 11}, hoverinfo="skip",
             )  # fmt: skip
     figure.update_xaxes(title_text="Share of slices kept, the most certain first", tickformat=".0%", range=[0, 1.02])
-    return figure.update_yaxes(title_text="Accuracy on them", tickformat=".0%")
+    # Beyond 100 % stands no line, but half of its label.
+    figure.update_layout(margin={"r": 28})
+    return figure.update_yaxes(title_text="Accuracy on them", tickformat=".3~%")
 
 
 def label_counts(table: pd.DataFrame, label: str) -> go.Figure:

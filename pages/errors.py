@@ -5,12 +5,15 @@ import streamlit as st
 from core import runs
 from core.errors import CoreError
 from pages.shared import (
+    errors_calibration,
     errors_choice,
     errors_classes,
     errors_dossier,
     errors_doubt,
     errors_matrix,
+    errors_novelty,
     errors_position,
+    errors_series,
     errors_stress,
     errors_take_away,
     state,
@@ -21,6 +24,9 @@ VIEWS = {
     "Matrix": errors_matrix.draw,
     "Classes": errors_classes.draw,
     "Uncertainty": errors_doubt.draw,
+    "Calibration": errors_calibration.draw,
+    "Strange slices": errors_novelty.draw,
+    "Series": errors_series.draw,
     "Position": errors_position.draw,
     "Stress": errors_stress.draw,
 }

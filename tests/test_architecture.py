@@ -29,6 +29,8 @@ LIGHT = (
     "report_stored",
     "lessons", "lesson_results", "lesson_report", "lesson_figures",
     "confusion", "class_scores", "weak_spots", "error_figures",
+    "analyses", "judged", "doubt", "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report",
+    "series_report", "doubt_figures",
 )  # fmt: skip
 
 

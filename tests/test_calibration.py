@@ -106,3 +106,25 @@ def test_caution_warms_the_temperature_and_the_threshold_is_fitted_on_what_it_ma
     assert temperature == pytest.approx(1, abs=0.1)
     assert below == calibration.fit_threshold(calibration.apply_temperature(proba, temperature), y)
     assert warm_below == calibration.fit_threshold(calibration.apply_temperature(proba, warm), y) < below
+
+
+@pytest.mark.parametrize("n", [10, 100, 1000])
+def test_perfect_validation_does_not_make_later_answers_certain(n):
+    shy = np.tile([0.9, 0.06, 0.04], (n, 1))
+    temperature = calibration.fit_temperature(shy, np.zeros(n, int))
+    said = calibration.apply_temperature(shy, temperature)[0, 0]
+    # After n right answers of n: the rule of succession, (n + 1) / (n + 2), and not 100 %.
+    assert said == pytest.approx((n + 1) / (n + 2), abs=0.35 / n)
+    assert 0.2 <= temperature <= 20
+
+
+def test_scaling_back_gives_what_the_network_said():
+    proba, _ = drawn(500)
+    there = calibration.apply_temperature(proba, 2.7)
+    np.testing.assert_allclose(calibration.apply_temperature(there, 1 / 2.7), proba, atol=1e-5)
+
+
+def test_brier_by_hand():
+    proba = np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]])
+    assert calibration.brier(proba, np.array([0, 2])) == pytest.approx((0.09 + 0.04 + 0.01 + 0 + 0.25 + 0.25) / 2)
+    assert np.isnan(calibration.brier(proba[:0], np.empty(0, int)))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import cohort, inference, runs, studies
+from core import analyses, cohort, inference, runs, studies
 from core.config import RunConfig
 from core.settings import get_settings
 from core.similar import Embeddings
@@ -90,6 +90,10 @@ def small(tmp_path_factory, make_dataset):
         made = cohort.write(cohort.scan(folder / "raw", "small"))
         write_run(made, "shipped", "bayesian", with_samples=True)
         write_run(made, "plain", "transfer", with_samples=False)
+        for run_id in ("shipped", "plain"):
+            run = runs.read_run(run_id)
+            np.save(run.folder / "embeddings.npy", np.random.default_rng(1).normal(2, 1, (len(made.table), 5)))
+            analyses.write(run)
         runs.create_run(RunConfig("broken", "transfer", "small"), "broken", state="failed", message="No luck.")
         yield made
     get_settings.cache_clear()
@@ -326,9 +330,32 @@ def test_errors_opens_a_slice_with_its_histogram(small):
 
 
 def test_errors_draws_accuracy_against_the_share_kept(small):
-    app = open_page("errors", view="Uncertainty")
-    assert len(app.get("plotly_chart")) == 1
+    app = open_page("errors", view="Uncertainty", kept="80")
+    assert len(app.get("plotly_chart")) == 3
     assert "Accuracy on what is kept" in [metric.label for metric in app.metric]
+    n = int((runs.read_run("shipped").predictions()["split"] == "test").sum())
+    assert f"**{n - round(0.8 * n)}** go to a person" in words(app)
+    fewer = open_page("errors", view="Uncertainty", kept="100")
+    assert "Everything is kept" in words(fewer)
+
+
+@pytest.mark.parametrize("run", ["shipped", "plain"])
+@pytest.mark.parametrize("view", ["Calibration", "Strange slices", "Series"])
+def test_errors_draws_what_was_worked_out(small, run, view):
+    app = open_page("errors", run=run, view=view)
+    assert app.get("plotly_chart") and app.metric
+    assert "Not worked out yet" not in words(app)
+
+
+@pytest.mark.parametrize("view", ["Uncertainty", "Calibration", "Strange slices", "Series"])
+def test_errors_says_how_to_have_it_worked_out(small, view):
+    folder = analyses.folder(runs.read_run("plain"))
+    away = folder.rename(folder.with_name("away"))
+    try:
+        app = open_page("errors", run="plain", view=view)
+        assert "python -m core evaluate plain" in words(app)
+    finally:
+        away.rename(folder)
 
 
 def test_errors_survives_nonsense_in_the_address(small):

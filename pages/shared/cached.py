@@ -6,6 +6,8 @@ are not part of the key. What is returned is read-only.
 """
 
 import base64
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -809,6 +811,45 @@ def _kept_samples(run_id: str, stamps: tuple, head: str, part: str) -> np.ndarra
     samples, kept = mc_samples(run, head), asked(run, head, part).kept
     # Samples are large, and mostly all of them are kept.
     return samples if samples is None or kept.all() else samples[kept]
+
+
+def analysis(run: runs.Run, file: str):
+    """What an analysis left in a run's folder: a JSON's content, a table or an array; None where there is no file."""
+    path = analyses.folder(run) / file
+    return _analysis(str(path), _stamp(path))
+
+
+@st.cache_resource(max_entries=32, show_spinner="Reading the analysis")
+def _analysis(path: str, stamp: tuple):
+    if not stamp[0]:
+        return None
+    if path.endswith(".parquet"):
+        return pd.read_parquet(path)
+    return np.load(path, allow_pickle=False) if path.endswith(".npy") else json.loads(Path(path).read_text("utf-8"))
+
+
+def of_analysis(run: runs.Run, file: str, make: Callable, *given: object, at: tuple):
+    """What ``make(*given)`` makes of parts of an analysis: a figure, an order.
+
+    Parameters
+    ----------
+    run : Run
+    file : str
+        The analysis' file; when it has changed, all is made anew.
+    make : callable
+    *given
+        Parts of the analysis and of the predictions.
+    at : tuple
+        Words and numbers that, with the files, tell what is given.
+    """
+    path = analyses.folder(run) / file
+    stamp = _stamp(path, run.folder / "predictions.parquet")
+    return _of_analysis(str(path), stamp, f"{make.__module__}.{make.__qualname__}", at, make, given)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _of_analysis(path: str, stamp: tuple, name: str, at: tuple, _make: Callable, _given: tuple):
+    return _make(*_given)
 
 
 def mc_samples(run: runs.Run, head: str) -> np.ndarray | None:

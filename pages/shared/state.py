@@ -39,6 +39,14 @@ OPEN_VIEW = "open-view"  # part that a page shall open with; held by the session
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
+MEASURE = "measure"  # of doubt, that Errors sorts by, bound
+KEPT = "kept"  # percent of slices that need no person, bound
+TARGET = "target"  # accuracy asked of a class's answers, bound
+LEVEL = "level"  # share of sets of answers that should hold the truth, bound
+SETS = "sets"  # how sets of answers are made, bound
+STRANGE = "strange"  # which opinion on strangeness is looked at, bound
+STRANGE_FROM = "from"  # from where on a slice is strange, bound
+SERIES = "series"  # SeriesInstanceUID whose slices are drawn along the stack
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
 
 

@@ -1,0 +1,86 @@
+"""What the views of Errors that read analyses have in common: what is missing, and galleries of slices."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.shared import cached, state, widgets
+from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
+from pages.shared.errors_choice import Chosen
+
+_PER_PAGE = 24
+
+
+def read(chosen: Chosen, file: str) -> dict | None:
+    """Read an analysis, or say how to have it made and return None."""
+    found = cached.analysis(chosen.run, file)
+    if found is None:
+        widgets.empty(
+            "Not worked out yet",
+            f"This run was judged before this was part of it. Have it judged anew: "
+            f"`python -m core evaluate {chosen.run.id}`",
+            ":material/calculate:",
+        )
+    return found
+
+
+def gallery(rows: pd.DataFrame, places: np.ndarray, note: Callable[[int], str], key: str, none: str) -> None:
+    """Draw some of the rows, in an order; a click opens the dossier.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Predictions, with ``key`` and ``p``.
+    places : ndarray of int
+        Which of them, by their number; only those of a page are looked at.
+    note : callable
+        Number to the second line of its tile.
+    key : str
+        Streamlit key.
+    none : str
+        What to say when there is none.
+    """
+    if not len(places):
+        st.caption(none)
+        return
+    shown = places[
+        widgets.pager(
+            len(places), _PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), key
+        )
+    ]
+    page = rows.iloc[shown]
+    tiles = [tile(row, note(place)) for place, (_, row) in zip(shown, page.iterrows(), strict=True)]
+    thumbnail_grid(
+        tiles, cached.run_sheet(page), selected=state.get(state.SLICE) or None,
+        on_click=lambda clicked: state.put(**{state.SLICE: clicked}), key=f"{key}-tiles", tile_px=100,
+    )  # fmt: skip
+
+
+def tile(row: pd.Series, note: str) -> Tile:
+    """Return the tile of a prediction: answer, a note, and how it was mistaken."""
+    right, known = row["y_true"] == row["y_pred"], pd.notna(row["y_true"])
+    return Tile(
+        key=row["key"], title=f"{row['y_pred']} {100 * row['p']:.0f} %", note=note,
+        badge="" if right or not known else f"{row['y_true']} → {row['y_pred']}",
+        tone="good" if right else "bad" if known else "",
+    )  # fmt: skip
+
+
+def first_page() -> None:
+    """Turn back to the first page of a gallery, whose slices change."""
+    state.put(**{state.PAGE: None, state.SLICE: None})
+
+
+def between(low: float | None, high: float | None, few: bool) -> str:
+    """Put an interval into words.
+
+    Examples
+    --------
+    >>> between(0.81, 0.934, False), between(None, None, True)
+    ('95 % by patient: 0.810 to 0.934', 'too few patients for an interval')
+    """
+    if low is None or high is None:
+        return "too few patients for an interval"
+    return f"95 % by patient: {low:.3f} to {high:.3f}{', of few patients' if few else ''}"
