@@ -5,6 +5,7 @@ puts its files into the run's folder ``analyses/``. A run that was evaluated bef
 files: pages then say so, and how to have them made (``python -m core evaluate RUN``).
 """
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,18 @@ from core.runs import Run
 
 Report = Callable[[float, str], None]
 
+
+def _of(module: str) -> Callable[[Run, Report], None]:
+    """Name a module's ``write``; the module, which imports this one, is loaded when it is wanted."""
+    return lambda run, report: importlib.import_module(module).write(run, report)
+
+
 #: What is done, in order: words for its progress, and what does it.
-ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = ()
+ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
+    ("Drawing the map", _of("core.embedding_map")),
+    ("Looking for the nearest training slices", _of("core.neighbours")),
+    ("Judging the labels", _of("core.label_issues")),
+)
 
 
 def folder(run: Run) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
+from core import analyses, batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
 from core.bootstrap import bootstrap_totals, patient_totals
 from core.config import RunConfig
 from core.errors import CohortError, CoreError
@@ -152,6 +152,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     if calibrate:
         facts = model_card.data_facts(rows, config.cohort)
         bundle.update_card(run.bundle, scores={config.cohort: scores["heads"]}, data=facts)
+    analyses.write(run, lambda share, message: report(0.92 + 0.08 * share, message))
     report(1.0, "Evaluated")
     return scores
 

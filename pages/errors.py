@@ -4,9 +4,22 @@ import streamlit as st
 
 from core import runs
 from core.errors import CoreError
-from pages.shared import errors_choice, errors_dossier, errors_doubt, errors_matrix, state, widgets
+from pages.shared import (
+    errors_choice,
+    errors_dossier,
+    errors_doubt,
+    errors_issues,
+    errors_map,
+    errors_matrix,
+    state,
+    widgets,
+)
 
-VIEWS = {"Matrix": errors_matrix.draw, "Uncertainty": errors_doubt.draw}
+#: A view may return the keys of the slices that it lists, in order: the dossier's arrows lead through them.
+VIEWS = {
+    "Matrix": errors_matrix.draw, "Uncertainty": errors_doubt.draw, "Map": errors_map.draw,
+    "Label issues": errors_issues.draw,
+}  # fmt: skip
 
 widgets.header("Errors", "Where a model is wrong, whether it knew, and the very slices it got wrong.")
 
@@ -18,8 +31,8 @@ def page(run: runs.Run) -> None:
         label_visibility="collapsed", required=True,
     )  # fmt: skip
     chosen = errors_choice.choose(run)
-    VIEWS[view](chosen)
-    errors_dossier.open_chosen(chosen)
+    listed = VIEWS[view](chosen)
+    errors_dossier.open_chosen(chosen, listed)
 
 
 try:

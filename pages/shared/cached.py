@@ -18,19 +18,23 @@ import streamlit as st
 from PIL import Image
 
 from core import (
+    analyses,
     cohort,
     cohort_figures,
     compare,
     compare_figures,
+    embedding_map,
     facets,
     figures,
     idc,
     images,
     inference,
+    label_issues,
     label_log,
     label_overrides,
     label_report,
     model_card,
+    neighbours,
     preflight,
     runs,
     similar,
@@ -606,6 +610,63 @@ def _mc_samples(path: str, stamp: tuple, head: str) -> np.ndarray | None:
         return None
     with np.load(path, allow_pickle=False) as stored:
         return stored.get(head)
+
+
+def neighbours_of(run: runs.Run) -> neighbours.Neighbours | None:
+    """Nearest training slices of a run's slices; None for a run that was evaluated before they were kept."""
+    return _neighbours_of(run.id, _analyses_key(run, "neighbours.npz"), run)
+
+
+def _analyses_key(run: runs.Run, *names: str) -> tuple:
+    folder = analyses.folder(run)
+    return str(folder), *_stamp(*(folder / name for name in names))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _neighbours_of(run_id: str, key: tuple, _run: runs.Run) -> neighbours.Neighbours | None:
+    return neighbours.read(_run)
+
+
+def issues_of(run: runs.Run, head: str) -> label_issues.LabelIssues | None:
+    """Doubtful labels of a head; None for a run that was evaluated before they were kept."""
+    return _issues_of(run.id, _analyses_key(run, "label_issues.parquet", "label_issues.json"), head, run)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _issues_of(run_id: str, key: tuple, head: str, _run: runs.Run) -> label_issues.LabelIssues | None:
+    return label_issues.read(_run, head)
+
+
+def map_of(run: runs.Run) -> embedding_map.EmbeddingMap | None:
+    """Points of a run's slices; None for a run that was evaluated before they were kept."""
+    files = ("map.npz", *(f"map-{method.lower()}.npy" for method in embedding_map.METHODS[1:]))
+    return _map_of(run.id, _analyses_key(run, *files), run)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _map_of(run_id: str, key: tuple, _run: runs.Run) -> embedding_map.EmbeddingMap | None:
+    return embedding_map.read(_run)
+
+
+def predictions_of(run: runs.Run, head: str) -> pd.DataFrame:
+    """Predictions of one head, a row a slice in the order of the run's split; others as `predictions` has them."""
+    return _predictions_of(run.id, _stamp(run.folder / "predictions.parquet"), head)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _predictions_of(run_id: str, stamp: tuple, head: str) -> pd.DataFrame:
+    table = predictions(runs.read_run(run_id))
+    return table[table["head"] == head].reset_index(drop=True)
+
+
+def places_of(run: runs.Run, head: str) -> pd.Index:
+    """Keys of a head's predictions, for asking at which place a slice stands."""
+    return _places_of(run.id, _stamp(run.folder / "predictions.parquet"), head)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _places_of(run_id: str, stamp: tuple, head: str) -> pd.Index:
+    return pd.Index(predictions_of(runs.read_run(run_id), head)["key"])
 
 
 # The model's answers --------------------------------------------------------------------------------

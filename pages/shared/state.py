@@ -16,6 +16,7 @@ BESIDE = "beside"  # SeriesInstanceUID of the series that stands beside the slic
 STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table; on Label the key of a slice or series
 CELL = "cell"  # "true|predicted" in the confusion matrix
+AREA = "area"  # corners of what is chosen on the map, "x y x y …"
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows
