@@ -81,6 +81,7 @@ def out_of_sample(
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     proba = np.full((len(y), n_classes), np.nan, np.float32)
     known = np.flatnonzero(y >= 0)
@@ -96,7 +97,9 @@ def out_of_sample(
         if len(there := np.unique(y[taught])) < 2:
             continue
         head = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=100))
-        head.fit(_numbers(vectors, taught), y[taught])
+        # Steps of this fit are too small to share: threads that wait for each other take tens of times as long.
+        with threadpool_limits(1):
+            head.fit(_numbers(vectors, taught), y[taught])
         left = left[np.isin(y[left], there)]
         for start in range(0, len(left), _BLOCK):
             block = left[start : start + _BLOCK]
@@ -199,6 +202,6 @@ def read(run: Run, head: str) -> LabelIssues | None:
     folder = analyses.folder(run)
     if not (folder / _TABLE).exists() or not (folder / _FACTS).exists():
         return None
-    table = pd.read_parquet(folder / _TABLE, filters=[("head", "==", head)])
+    table = pd.read_parquet(folder / _TABLE, filters=[("head", "==", head)]).drop(columns="head")
     facts = json.loads((folder / _FACTS).read_text("utf-8")).get(head, {"judged": 0, "patients": 0, "left_out": []})
     return LabelIssues(table, facts["judged"], facts["patients"], tuple(facts["left_out"]))

@@ -31,7 +31,7 @@ def embedding_map(
     outline : ndarray, shape (k, 2), optional
         Corners of what is chosen.
     """
-    figure = go.Figure(layout={"template": TEMPLATE, "height": 560, "dragmode": "lasso"})
+    figure = go.Figure(layout={"template": TEMPLATE, "height": 600, "dragmode": "lasso"})
     numbers = colour.dtype.kind == "f"
     said = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>"}
     size = 7 if len(points) < 3000 else 5

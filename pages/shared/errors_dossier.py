@@ -1,4 +1,4 @@
-"""The dossier of one slice: picture, answers and doubt of the model, its neighbours in training, its label's reasons."""
+"""The dossier of one slice: picture, what the model says, its neighbours in training, why it has its label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,16 +162,16 @@ def answers(one: Dossier) -> None:
             + (widgets.bars(proba, names) if np.isfinite(proba).all() else "<br>Its probabilities are no numbers.")
         )
     samples = cached.mc_samples(run, one.chosen.head)
-    spread, map_ = st.columns([2, 1], gap="medium")
-    with spread:
-        if samples is None or not np.isfinite(drawn := np.asarray(samples[one.at], float)).all():
-            st.caption("This run keeps no Monte-Carlo samples of this slice, so there is no histogram to show.")
-        else:
-            st.plotly_chart(figures.mc_histogram(drawn, one.chosen.names), width="stretch", key="dossier-mc")
-            for column, (name, (measure, meaning)) in zip(st.columns(len(MEASURES)), MEASURES.items(), strict=True):
-                column.metric(name, f"{float(measure(drawn[None])[0]):.3f}", help=meaning)
-    with map_:
+    drawn = None if samples is None else np.asarray(samples[one.at], float)
+    spread, looked = st.columns([2, 1], gap="medium")
+    with looked:
         heat(one)
+    if drawn is None or not np.isfinite(drawn).all():
+        spread.caption("This run keeps no Monte-Carlo samples of this slice, so there is no histogram to show.")
+        return
+    spread.plotly_chart(figures.mc_histogram(drawn, one.chosen.names), width="stretch", key="dossier-mc")
+    for column, (name, (measure, meaning)) in zip(st.columns(len(MEASURES)), MEASURES.items(), strict=True):
+        column.metric(name, f"{float(measure(drawn[None])[0]):.3f}", help=meaning)
 
 
 def heat(one: Dossier) -> None:

@@ -24,7 +24,7 @@ def draw(chosen: Chosen) -> list[str]:
         return []
     st.caption(
         "A linear head on the model's embeddings judged each slice without seeing its patient; where it firmly says "
-        "something else, the label, the slice or the head may be at fault. A click opens the dossier, where you say which."
+        "something else, the label, the slice or the head may be at fault. The dossier takes down which."
     )
     whole = cached.predictions_of(chosen.run, chosen.head).iloc[found.table["at"]].reset_index(drop=True)
     rows = pd.concat([whole, found.table.drop(columns="at")], axis=1)
@@ -41,7 +41,7 @@ def draw(chosen: Chosen) -> list[str]:
         words = "no label that can be judged" if not found.judged else "no label that does not fit"
         widgets.empty("Nothing to review", f"The {chosen.part} slices have {words}.", ":material/done_all:")
         return []
-    pair, hide, name, make = st.columns([1.6, 1, 1.4, 1.4], vertical_alignment="bottom")
+    pair, hide, name, make = st.columns([1.3, 1.2, 1.2, 1.4], vertical_alignment="bottom")
     pairs = (rows["given"] + " → " + rows["suggested"]).value_counts()
     kind = pair.selectbox(
         "Kind", [_ALL, *pairs.index], key="issue", bind="query-params", on_change=first_page,
@@ -49,7 +49,7 @@ def draw(chosen: Chosen) -> list[str]:
     )  # fmt: skip
     if kind in pairs.index:
         rows = rows[(rows["given"] + " → " + rows["suggested"]) == kind]
-    if hide.toggle("Hide what was looked at", key="unseen", bind="query-params", on_change=first_page):
+    if hide.toggle("Hide those looked at", key="unseen", bind="query-params", on_change=first_page):
         rows = rows[~seen.loc[rows.index]]
     make_queue(rows, name, make)
     if rows.empty:
@@ -59,7 +59,8 @@ def draw(chosen: Chosen) -> list[str]:
     gallery(
         rows,
         lambda row: {
-            "title": f"{row.given} → {row.suggested}", "note": f"{row.PatientID}", "badge": f"{100 * row.p_suggested:.0f} %",
+            "title": f"{row.given} → {row.suggested}", "note": row.PatientID,
+            "badge": f"{100 * row.p_suggested:.0f} %",
             "tone": "warn", "corner": "✓" if row.key in done else "",
             "hover": f"Labelled {row.given}; the others' slices say {row.suggested}. The model says {row.y_pred}.",
         },

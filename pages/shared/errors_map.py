@@ -1,5 +1,7 @@
 """The run's slices as a map: what the model sees alike lies together; what is chosen on it becomes a gallery."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -39,31 +41,41 @@ def draw(chosen: Chosen) -> list[str] | None:
     st.caption(
         f"Each point is a slice{thinned}. Draw a lasso or a box around some to see them below; a double click lets go."
     )
+    hover = rows["PatientID"] + " · label " + rows["y_true"].fillna("not known") + ", model " + rows["y_pred"]
     chart = map_figures.embedding_map(
         points[here], colours(by, chosen, kept.slices[here], rows[here]),
-        (rows["PatientID"] + " · label " + rows["y_true"].fillna("not known") + ", model " + rows["y_pred"])[here].to_numpy(),
+        hover[here].to_numpy(),
         tuple(axes) if method == "PCA" else ("", ""), outline,
     )  # fmt: skip
+    left, right = st.columns([1.6, 1], gap="medium")
     # What is chosen belongs to one way of laying out.
-    st.plotly_chart(
-        chart, width="stretch", key=f"{_CHART}-{method}", on_select=take_area, args=(f"{_CHART}-{method}",),
+    left.plotly_chart(
+        chart, width="stretch", key=f"{_CHART}-{method}", on_select=partial(take_area, f"{_CHART}-{method}"),
         selection_mode=("box", "lasso"), config={"displaylogo": False, "scrollZoom": True},
     )  # fmt: skip
-    if not len(outline):
-        return None
-    found = rows[here & embedding_map.inside(points, outline)].sort_values("p")
-    if found.empty:
-        st.caption("No slice lies within what is chosen.")
-        return None
-    wrong = int((found["y_true"].notna() & (found["y_true"] != found["y_pred"])).sum())
+    with right:
+        return selected(rows[here & embedding_map.inside(points, outline)]) if len(outline) else nothing_chosen()
+
+
+def nothing_chosen() -> None:
+    """Say how slices are chosen."""
+    widgets.empty("Nothing chosen", "Draw around points to see their slices here.", ":material/lasso_select:")
+
+
+def selected(rows: pd.DataFrame) -> list[str]:
+    """Draw the slices that were chosen, the least sure first; return their keys."""
+    rows = rows.sort_values("p")
+    wrong = int((rows["y_true"].notna() & (rows["y_true"] != rows["y_pred"])).sum())
+    patients = rows["PatientID"].nunique()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{len(found):,} slices of {found['PatientID'].nunique()} patients**, {wrong:,} wrong; least sure first",
-            width="content",
-        )
+            f"**{len(rows):,} slices of {patients} {'patient' if patients == 1 else 'patients'}**, {wrong:,} wrong; "
+            "least sure first", width="content",
+        )  # fmt: skip
         st.button("Let go", key="map-let-go", icon=":material/close:", type="tertiary", on_click=let_go)
-    gallery(found, tile, "map")
-    return list(found["key"])
+    if len(rows):
+        gallery(rows, tile, "map", 92)
+    return list(rows["key"])
 
 
 def tile(row) -> dict[str, str]:
@@ -101,7 +113,7 @@ def make(chosen: Chosen, method: str) -> None:
         st.error(task.error)
     widgets.empty(
         f"Not yet laid out by {method}",
-        "It is made once and kept in the run's folder: seconds for a thousand slices, some minutes for twenty thousand.",
+        "It is made once and kept in the run's folder: seconds for a thousand slices, minutes for twenty thousand.",
         ":material/scatter_plot:",
     )
     if st.button(f"Lay out by {method}", type="primary", icon=":material/play_arrow:"):

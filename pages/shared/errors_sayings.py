@@ -37,7 +37,8 @@ def draw(made: cohort.Cohort, key: str, head: str, given: str | None, run: str) 
     now = "-".join(widgets.show(row[column]) for column in columns)
     if now != widgets.show(None if pd.isna(given) else given):
         st.html(
-            f"Its label is {widgets.chip(now, 'info')} now; the run was judged by {widgets.escape(widgets.show(given))}."
+            f"Its label is {widgets.chip(now, 'info')} now; the run was judged by "
+            f"{widgets.escape(widgets.show(given))}."
         )
     by = st.session_state.get(desk.BY) or ""
     for one in said[:4]:
