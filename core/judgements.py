@@ -132,8 +132,12 @@ def said_of(log: list[dict], key: str, series: str) -> list[Said]:
 
 
 def looked_at(log: list[dict], head: str) -> set[str]:
-    """Give the slices and series of which somebody said something that concerns a head; slice keys and series UIDs."""
+    """Give the slices and series of which somebody said something that concerns a head; slice keys and series UIDs.
+
+    A label table that was given to the whole cohort is nobody's look at a slice.
+    """
     undone = undone_by(log)
     judged = {line["slice"] for line in log if line.get("head") == head and line["id"] not in undone}
     columns = columns_of(head)
-    return judged | {key for line in standing(log) if line["column"] in columns for key in keys_of(line)}
+    return judged | {key for line in standing(log)
+                     if line["column"] in columns and "batch" not in line for key in keys_of(line)}  # fmt: skip

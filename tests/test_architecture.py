@@ -23,6 +23,7 @@ LIGHT = (
     "preflight", "pace_measure", "view_samples",
     "config", "presets", "run_words", "run_split", "training",
     "feature_store", "features", "warp",
+    "analyses", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
 )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from core import cohort
 from core.errors import CoreError
 from core.judgements import append_judgement, columns_of, said_of
 from core.label_log import WORDS
-from pages.shared import cached, desk, label_people, widgets
+from pages.shared import cached, label_people, widgets
 
 _UNKNOWN = "I do not know which"
 #: Key of the session: what went wrong in a callback.
 _PROBLEM = "saying_problem"
+#: Sayings that are shown of a slice, the newest.
+_SHOWN = 4
 
 
 def draw(made: cohort.Cohort, key: str, head: str, given: str | None, run: str) -> None:
@@ -32,7 +34,6 @@ def draw(made: cohort.Cohort, key: str, head: str, given: str | None, run: str) 
         Id of the run.
     """
     row = made.table.loc[key]
-    said = said_of(cached.labels_given(made.name), key, row["SeriesInstanceUID"])
     columns = columns_of(head)
     now = "-".join(widgets.show(row[column]) for column in columns)
     if now != widgets.show(None if pd.isna(given) else given):
@@ -40,29 +41,34 @@ def draw(made: cohort.Cohort, key: str, head: str, given: str | None, run: str) 
             f"Its label is {widgets.chip(now, 'info')} now; the run was judged by "
             f"{widgets.escape(widgets.show(given))}."
         )
-    by = st.session_state.get(desk.BY) or ""
-    for one in said[:4]:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            note = f" “{widgets.escape(one.note)}”" if one.note else ""
-            st.html(f"{widgets.chip(one.words, 'warn')}{note} "
-                    f'<span class="small">{widgets.escape(one.by)}, {widgets.escape(one.at[:10])}</span>')  # fmt: skip
-            st.button("Undo", key=f"undo-{one.id}", icon=":material/undo:", type="tertiary", disabled=not by,
-                      on_click=do, args=(partial(cohort.undo_label, made, one.id, by),))  # fmt: skip
     if problem := st.session_state.pop(_PROBLEM, None):
         st.error(problem)
-    by = label_people.name_box()
+    who, what = st.columns([1, 1.6], gap="small")
+    by = label_people.name_box(who)
     say = partial(append_judgement, made, key, head, by=by, run=run)
+    what.text_input(
+        "Note", key=f"note-{key}", max_chars=500, disabled=not by, on_change=keep_note, args=(say, f"note-{key}"),
+        placeholder="Enter keeps it; name no patient" if by else "Give your name to say something",
+    )  # fmt: skip
     with st.container(horizontal=True, gap="small"):
         with st.popover("Label is wrong", icon=":material/label_off:", disabled=not by):
             right_label(made, key, head, now, by, say)
         for verdict, words, icon in (("ambiguous", "Ambiguous", "help"), ("model_wrong", "Model is wrong", "robot_2")):
-            st.button(words, key=f"say-{verdict}", icon=f":material/{icon}:", disabled=not by, on_click=do,
-                      args=(partial(say, verdict),))  # fmt: skip
-    st.text_input(
-        "Note", key=f"note-{key}", max_chars=500, disabled=not by, label_visibility="collapsed",
-        placeholder="A note; Enter keeps it (name no patient)" if by else "Give your name to say something of it",
-        on_change=keep_note, args=(say, f"note-{key}"),
-    )  # fmt: skip
+            st.button(
+                words, key=f"say-{verdict}", icon=f":material/{icon}:", disabled=not by, on_click=do,
+                args=(partial(say, verdict),),
+            )  # fmt: skip
+    for one in said_of(cached.labels_given(made.name), key, row["SeriesInstanceUID"])[:_SHOWN]:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            note = f" “{widgets.escape(one.note)}”" if one.note else ""
+            st.html(
+                f"{widgets.chip(one.words, 'warn')}{note} "
+                f'<span class="small">{widgets.escape(one.by)}, {widgets.escape(one.at[:10])}</span>'
+            )
+            st.button(
+                "Undo", key=f"undo-{one.id}", icon=":material/undo:", type="tertiary", disabled=not by, on_click=do,
+                args=(partial(cohort.undo_label, made, one.id, by),),
+            )  # fmt: skip
 
 
 def keep_note(say, box: str) -> None:
