@@ -29,6 +29,8 @@ MOST_POINTS, _FEWEST = 20_000, 20
 #: Principal components that neighbours are looked for in: the rest is mostly noise, and costs as much again.
 _COMPONENTS = 50
 _BLOCK = 20_000
+#: Seconds that a layout takes, by t-SNE on two cores: to start, and for each point.
+_START_S, _POINT_S = 8, 0.01
 #: What there is to say when the optional package is not there.
 NO_UMAP = "UMAP needs the optional package umap-learn: `pip install -e '.[umap]'`, then start the app again."
 
@@ -179,7 +181,9 @@ def lay_out(run: Run, method: str) -> None:
 
 
 def lay_out_apart(run: Run, method: str, report: Callable[[int, int], None]) -> None:
-    """Do `lay_out` in a process of its own, which ends when `report` raises; it is called with seconds, and 0.
+    """Do `lay_out` in a process of its own, which ends when `report` raises.
+
+    It is called with the seconds that passed, and those that it takes in all, roughly: neither method tells.
 
     Raises
     ------
@@ -187,11 +191,14 @@ def lay_out_apart(run: Run, method: str, report: Callable[[int, int], None]) -> 
         With what the process said.
     """
     command = [sys.executable, "-m", "core.embedding_map", run.id, method]
+    kept = read(run)
+    usual = _START_S + round(_POINT_S * (len(kept.slices) if kept else 0))
     with subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         start = time.monotonic()
         try:
             while process.poll() is None:
-                report(round(time.monotonic() - start), 0)
+                passed = round(time.monotonic() - start)
+                report(passed, max(usual, passed + 1))
                 time.sleep(0.3)
         finally:
             process.kill()

@@ -242,8 +242,10 @@ def alike(one: Dossier) -> None:
 
 def label(one: Dossier) -> None:
     """Say by which rule and evidence the slice has its labels, as they are now."""
-    why(one.made.table.loc[one.key])
-    st.html(widgets.facts(header_facts(one.made.table.loc[one.key])))
+    row = one.made.table.loc[one.key]
+    why(row)
+    # The cohort's present split need not be that of the run.
+    st.html(widgets.facts({name: value for name, value in header_facts(row).items() if name != "Split"}))
 
 
 def header(one: Dossier) -> None:

@@ -39,7 +39,7 @@ def draw(chosen: Chosen) -> list[str] | None:
     thinned = f", {len(kept.slices):,} of {kept.of:,}, each kind by its share" if kept.of > len(kept.slices) else ""
     axes = [f"component {at} ({100 * share:.0f} % of the variance)" for at, share in enumerate(kept.explained, 1)]
     st.caption(
-        f"Each point is a slice{thinned}. Draw a lasso or a box around some to see them below; a double click lets go."
+        f"Each point is a slice{thinned}. Draw a lasso or a box around some to see them beside it; a double click lets go."
     )
     hover = rows["PatientID"] + " · label " + rows["y_true"].fillna("not known") + ", model " + rows["y_pred"]
     chart = map_figures.embedding_map(
@@ -104,7 +104,7 @@ def make(chosen: Chosen, method: str) -> None:
     key = ("map", chosen.run.id, method)
     task = tasks.get(key)
     if task is not None and not task.finished:
-        tasks.follow(key, f"Laying out by {method}", "seconds so far")
+        tasks.follow(key, f"Laying out by {method}", "seconds, about")
         return
     if method == "UMAP" and not embedding_map.has_umap():
         widgets.empty("UMAP is not installed", embedding_map.NO_UMAP, ":material/extension:")
