@@ -38,9 +38,7 @@ def draw(chosen: Chosen) -> list[str] | None:
     outline = area()
     thinned = f", {len(kept.slices):,} of {kept.of:,}, each kind by its share" if kept.of > len(kept.slices) else ""
     axes = [f"component {at} ({100 * share:.0f} % of the variance)" for at, share in enumerate(kept.explained, 1)]
-    st.caption(
-        f"Each point is a slice{thinned}. Draw a lasso or a box around some to see them beside it; a double click lets go."
-    )
+    st.caption(f"Each point is a slice{thinned}. Draw a lasso or a box around some to see them beside it.")
     hover = rows["PatientID"] + " · label " + rows["y_true"].fillna("not known") + ", model " + rows["y_pred"]
     chart = map_figures.embedding_map(
         points[here], colours(by, chosen, kept.slices[here], rows[here]),

@@ -1,4 +1,4 @@
-"""The dossier in a browser: arrows step through the open cell, a judgement stays, and a lasso on the map finds slices."""
+"""The dossier in a browser: arrows lead through the open cell, a judgement stays; a lasso on the map finds slices."""
 
 import re
 import time
