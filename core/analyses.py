@@ -29,6 +29,9 @@ ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
     ("Making sets of answers", _of("conformal")),
     ("Looking for strange slices", _of("novelty_report")),
     ("Letting series vote", _of("series_report")),
+    ("Drawing the map", _of("embedding_map")),
+    ("Looking for the nearest training slices", _of("neighbours")),
+    ("Judging the labels", _of("label_issues")),
 )
 
 

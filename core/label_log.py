@@ -60,7 +60,7 @@ def append_label(
     A line is ``{"id", "key", "column", "old", "new", "by", "at"}``, with ``"batch"`` where many were written at once;
     an undoing line ``{"id", "undo", "by", "at"}``.
     """
-    (line_id,) = _append(cohort, [_change(key if isinstance(key, str) else list(key), column, old, new)], by, at)
+    (line_id,) = append_lines(cohort, [_change(key if isinstance(key, str) else list(key), column, old, new)], by, at)
     return line_id
 
 
@@ -92,7 +92,7 @@ def append_labels(
     lines = [{"batch": batch, **_change(*change)} for change in changes]
     if not lines:
         raise CohortError("A batch of labels needs one change at least; received none.")
-    _append(cohort, [{"id": batch, **lines[0]}, *lines[1:]], by, at)
+    append_lines(cohort, [{"id": batch, **lines[0]}, *lines[1:]], by, at)
     return batch
 
 
@@ -106,7 +106,7 @@ def undo_label(cohort: Cohort, line_id: str, by: str, at: str | None = None) -> 
     """
     if line_id not in {line["id"] for line in read_log(cohort)}:
         raise CohortError(f"The label log of cohort {cohort.name!r} has no line {line_id!r}.")
-    (undo_id,) = _append(cohort, [{"undo": line_id}], by, at)
+    (undo_id,) = append_lines(cohort, [{"undo": line_id}], by, at)
     return undo_id
 
 
@@ -116,7 +116,11 @@ def _change(key: str | list[str], column: str, old: str | None, new: str | None)
     return {"key": key, "column": column, "old": old, "new": new}
 
 
-def _append(cohort: Cohort, lines: list[dict], by: str, at: str | None) -> list[str]:
+def append_lines(cohort: Cohort, lines: list[dict], by: str, at: str | None = None) -> list[str]:
+    """Append lines, each with an id, who and when, all of them or none; returns their ids.
+
+    What a line says is its writer's business: `append_label` here, `core.judgements` beside it.
+    """
     at = at or datetime.now(UTC).isoformat(timespec="seconds")
     lines = [{"id": secrets.token_hex(6), **line, "by": by, "at": at} for line in lines]
     data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()

@@ -113,7 +113,8 @@ def _picked(table: pd.DataFrame, keys: Sequence[str], name: str) -> np.ndarray:
 
 def _concerning(log: list[dict], keys: set[str]) -> list[dict]:
     """Keep the lines about these slices and series, all of a batch that has one, and the lines that undo a kept one."""
-    ids = {line.get("batch", line["id"]) for line in log if "key" in line and not keys.isdisjoint(keys_of(line))}
+    about = {line["id"]: keys_of(line) if "key" in line else [line.get("slice")] for line in log}
+    ids = {line.get("batch", line["id"]) for line in log if not keys.isdisjoint(about[line["id"]])}
     kept = []
     for line in log:
         if line.get("batch", line["id"]) in ids or line.get("undo") in ids:

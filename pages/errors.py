@@ -20,6 +20,7 @@ from pages.shared import (
     widgets,
 )
 
+#: A view may return the keys of the slices that it lists, in order: the dossier's arrows lead through them.
 VIEWS = {
     "Matrix": errors_matrix.draw,
     "Classes": errors_classes.draw,
@@ -28,6 +29,8 @@ VIEWS = {
     "Strange slices": errors_novelty.draw,
     "Series": errors_series.draw,
     "Position": errors_position.draw,
+    "Map": errors_map.draw,
+    "Label issues": errors_issues.draw,
     "Stress": errors_stress.draw,
 }
 
@@ -43,8 +46,8 @@ def page(run: runs.Run) -> None:
         )  # fmt: skip
         errors_take_away.draw(run)
     chosen = errors_choice.choose(run)
-    VIEWS[view](chosen)
-    errors_dossier.open_chosen(chosen)
+    listed = VIEWS[view](chosen)
+    errors_dossier.open_chosen(chosen, listed)
 
 
 try:

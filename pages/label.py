@@ -34,13 +34,7 @@ def controls(name: str) -> tuple[str, pd.DataFrame, Desk]:
         "What is wrong", WRONG_NAMES.values(), key="wrong", bind="query-params", on_change=desk.go, args=(None,),
         placeholder="anything" if chosen == LOOK else "anything or nothing",
     )  # fmt: skip
-    st.session_state.setdefault("labeller", st.session_state.get(desk.BY, ""))
-    by = who.text_input(
-        "Your name", key="labeller", max_chars=40, placeholder="a name or initials",
-        help="Stored with each of your answers in the cohort's label log and its exports, and shown to whoever opens "
-        "them. It stands in no address, and is forgotten when this tab is closed.",
-    ).strip()  # fmt: skip
-    st.session_state[desk.BY] = by
+    by = label_people.name_box(who)
     blind = how.toggle(
         "Blind", key="blind", bind="query-params",
         help="Hides what header and model say until you have answered, and then tells whether they agree with you.",

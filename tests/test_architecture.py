@@ -31,6 +31,7 @@ LIGHT = (
     "confusion", "class_scores", "weak_spots", "error_figures",
     "analyses", "judged", "doubt", "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report",
     "series_report", "doubt_figures",
+    "analyses", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
 )  # fmt: skip
 
 

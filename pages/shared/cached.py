@@ -26,6 +26,7 @@ from core import (
     compare,
     compare_figures,
     confusion,
+    embedding_map,
     epochs,
     error_figures,
     facets,
@@ -33,6 +34,7 @@ from core import (
     idc,
     images,
     inference,
+    label_issues,
     label_log,
     label_overrides,
     label_report,
@@ -40,13 +42,11 @@ from core import (
     lesson_results,
     lessons,
     model_card,
+    neighbours,
     preflight,
     runs,
     similar,
     splits,
-    stress,
-    stress_changes,
-    stress_figures,
     studies,
     thumbnails,
 )
@@ -865,87 +865,61 @@ def _mc_samples(path: str, stamp: tuple, head: str) -> np.ndarray | None:
         return stored.get(head)
 
 
-def analysis(run: runs.Run, name: str) -> pd.DataFrame | None:
-    """A table of the run's folder of analyses; None where it was not made."""
-    path = analyses.folder(run) / f"{name}.parquet"
-    return _analysis(str(path), _stamp(path)) if path.exists() else None
+def neighbours_of(run: runs.Run) -> neighbours.Neighbours | None:
+    """Nearest training slices of a run's slices; None for a run that was evaluated before they were kept."""
+    return _neighbours_of(run.id, _analyses_key(run, "neighbours.npz"), run)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _analysis(path: str, stamp: tuple) -> pd.DataFrame:
-    return pd.read_parquet(path)
+def _analyses_key(run: runs.Run, *names: str) -> tuple:
+    folder = analyses.folder(run)
+    return str(folder), *_stamp(*(folder / name for name in names))
 
 
-def stress_figure(run: runs.Run, heads: tuple[str, ...]) -> go.Figure:
-    """Curves of a run's stress bench, a small panel a change."""
-    return _stress_figure(run.id, _stamp(analyses.folder(run) / "stress_curves.parquet"), heads, run)
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _neighbours_of(run_id: str, key: tuple, _run: runs.Run) -> neighbours.Neighbours | None:
+    return neighbours.read(_run)
+
+
+def issues_of(run: runs.Run, head: str) -> label_issues.LabelIssues | None:
+    """Doubtful labels of a head; None for a run that was evaluated before they were kept."""
+    return _issues_of(run.id, _analyses_key(run, "label_issues.parquet", "label_issues.json"), head, run)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _stress_figure(run_id: str, stamp: tuple, heads: tuple[str, ...], _run: runs.Run) -> go.Figure:
-    return stress_figures.stress_curves(analysis(_run, "stress_curves"), heads)
+def _issues_of(run_id: str, key: tuple, head: str, _run: runs.Run) -> label_issues.LabelIssues | None:
+    return label_issues.read(_run, head)
 
 
-def stress_head(run: runs.Run, head: str) -> tuple[list[str], dict[str, str], pd.DataFrame]:
-    """What the stress bench says of a head: a sentence a change, slices to look at by key, and their answers."""
-    return _stress_head(run.id, _stamp(analyses.folder(run) / "stress_curves.parquet"), head, run)
+def map_of(run: runs.Run) -> embedding_map.EmbeddingMap | None:
+    """Points of a run's slices; None for a run that was evaluated before they were kept."""
+    files = ("map.npz", *(f"map-{method.lower()}.npy" for method in embedding_map.METHODS[1:]))
+    return _map_of(run.id, _analyses_key(run, *files), run)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _stress_head(
-    run_id: str, stamp: tuple, head: str, _run: runs.Run
-) -> tuple[list[str], dict[str, str], pd.DataFrame]:
-    drawn, answers = analysis(_run, "stress_curves"), analysis(_run, "stress")
-    said = [stress.sentence(drawn, head, change) for change in stress_changes.CHANGES]
-    answers = answers[answers["head"] == head]
-    before = answers[answers["change"] == ""].head(_MOST_OFFERED)
-    before = before.sort_values(["y_true", "PatientID"], kind="stable")
-    titles = {row.key: f"{row.y_true}, {row.PatientID} ({at})" for at, row in enumerate(before.itertuples(), 1)}
-    return said, titles, answers[answers["key"].isin(titles)].set_index("key").sort_index(kind="stable")
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _map_of(run_id: str, key: tuple, _run: runs.Run) -> embedding_map.EmbeddingMap | None:
+    return embedding_map.read(_run)
 
 
-def stress_seconds(run: runs.Run, slices: int) -> float | None:
-    """About how long a run's stress bench takes."""
-    stamps = _stamp(run.folder / "predictions.parquet", analyses.folder(run) / "stress_curves.parquet")
-    return _stress_seconds(run.id, stamps, slices, run)
+def predictions_of(run: runs.Run, head: str) -> pd.DataFrame:
+    """Predictions of one head, a row a slice in the order of the run's split; others as `predictions` has them."""
+    return _predictions_of(run.id, _stamp(run.folder / "predictions.parquet"), head)
 
 
-@st.cache_data(max_entries=64, ttl="1m", show_spinner=False)
-def _stress_seconds(run_id: str, stamps: tuple, slices: int, _run: runs.Run) -> float | None:
-    return stress.estimate_s(_run, slices)
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _predictions_of(run_id: str, stamp: tuple, head: str) -> pd.DataFrame:
+    table = predictions(runs.read_run(run_id))
+    return table[table["head"] == head].reset_index(drop=True)
 
 
-def stress_strip(run: runs.Run, made: cohort.Cohort, key: str, change: str, random_state: int) -> list[str]:
-    """Addresses of the pictures of one slice at each strength of a change, as the model sees them."""
-    return _stress_strip(_headers_key(made.name), key, change, random_state, run.card()["input_shape"][0], made)
+def places_of(run: runs.Run, head: str) -> pd.Index:
+    """Keys of a head's predictions, for asking at which place a slice stands."""
+    return _places_of(run.id, _stamp(run.folder / "predictions.parquet"), head)
 
 
-@st.cache_data(max_entries=128, show_spinner="Changing the slice")
-def _stress_strip(
-    headers_key: tuple, key: str, change: str, random_state: int, size: int, _made: cohort.Cohort
-) -> list[str]:
-    row = _made.table.loc[key]
-    spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
-    one = stress_changes.slice_of(cohort_pixels(_made, key), spacing)
-    drawn = stress.pictures(one, key, size, random_state, stress.steps_of(change))
-    pngs = (images.to_png(np.rint(picture * 255).astype(np.uint8)) for picture in drawn)
-    return ["data:image/png;base64," + base64.b64encode(png).decode() for png in pngs]
-
-
-def position_figures(run: runs.Run, head: str, part: str) -> tuple[go.Figure, go.Figure | None]:
-    """Accuracy along the stack, and where the commonest mistakes are."""
-    return _position_figures(run.id, _stamp(analyses.folder(run) / "positions.parquet"), head, part, run)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _position_figures(
-    run_id: str, stamp: tuple, head: str, part: str, _run: runs.Run
-) -> tuple[go.Figure, go.Figure | None]:
-    bins, found = (
-        table[(table["head"] == head) & (table["split"] == part)]
-        for table in (analysis(_run, "positions"), analysis(_run, "position_pairs"))
-    )
-    return stress_figures.position_curves(bins), stress_figures.position_pairs(found)
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _places_of(run_id: str, stamp: tuple, head: str) -> pd.Index:
+    return pd.Index(predictions_of(runs.read_run(run_id), head)["key"])
 
 
 # The model's answers --------------------------------------------------------------------------------

@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.shared import cached, state, widgets
-from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
+from pages.shared import cached, errors_gallery, state, widgets
+from pages.shared.components.thumbnail_grid import Tile
 from pages.shared.errors_choice import Chosen
-
-_PER_PAGE = 24
 
 
 def read(chosen: Chosen, file: str) -> dict | None:
@@ -45,16 +43,12 @@ def gallery(rows: pd.DataFrame, places: np.ndarray, note: Callable[[int], str], 
     if not len(places):
         st.caption(none)
         return
-    shown = places[
-        widgets.pager(
-            len(places), _PER_PAGE, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), key
-        )
-    ]
-    page = rows.iloc[shown]
-    tiles = [tile(row, note(place)) for place, (_, row) in zip(shown, page.iterrows(), strict=True)]
-    thumbnail_grid(
-        tiles, cached.run_sheet(page), selected=state.get(state.SLICE) or None,
-        on_click=lambda clicked: state.put(**{state.SLICE: clicked}), key=f"{key}-tiles", tile_px=100,
+    errors_gallery.draw(
+        rows, places,
+        lambda page, shown: [
+            tile(row, note(place)) for place, (_, row) in zip(places[shown], page.iterrows(), strict=True)
+        ],
+        errors_gallery.PER_PAGE, key,
     )  # fmt: skip
 
 

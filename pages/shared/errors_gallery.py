@@ -1,13 +1,17 @@
 """A page of slices with what they were taken for; only the pictures of that page are read."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from pages.shared import cached, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 
+PER_PAGE = 24
 
-def draw(rows: pd.DataFrame, places: np.ndarray, tiles, per_page: int, key: str) -> None:
+
+def draw(rows: pd.DataFrame, places: np.ndarray, tiles: Callable, per_page: int, key: str, tile_px: int = 100) -> None:
     """Draw slices page by page; a click opens the dossier of one.
 
     Parameters
@@ -21,6 +25,8 @@ def draw(rows: pd.DataFrame, places: np.ndarray, tiles, per_page: int, key: str)
     per_page : int
     key : str
         Streamlit key.
+    tile_px : int
+        Least width of a tile.
     """
     shown = widgets.pager(
         len(places), per_page, state.get_int(state.PAGE, 1), lambda page: state.put(**{state.PAGE: page}), key
@@ -28,7 +34,27 @@ def draw(rows: pd.DataFrame, places: np.ndarray, tiles, per_page: int, key: str)
     page = rows.iloc[places[shown]]
     thumbnail_grid(
         tiles(page, shown), cached.run_sheet(page), selected=state.get(state.SLICE) or None,
-        on_click=lambda key: state.put(**{state.SLICE: key}), key=f"{key}-tiles", tile_px=100,
+        on_click=lambda key: state.put(**{state.SLICE: key}), key=f"{key}-tiles", tile_px=tile_px,
+    )  # fmt: skip
+
+
+def gallery(rows: pd.DataFrame, tile: Callable, key: str, tile_px: int = 104) -> None:
+    """Draw all rows, in their order.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `cached.predictions` has them.
+    tile : callable
+        Makes of a row (a named tuple) what `Tile` needs beside its key.
+    key : str
+        Streamlit key.
+    tile_px : int
+        Least width of a tile.
+    """
+    draw(
+        rows, np.arange(len(rows)),
+        lambda page, shown: [Tile(key=row.key, **tile(row)) for row in page.itertuples()], PER_PAGE, key, tile_px,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ def draw(chosen: Chosen) -> None:
         f"Every stack is cut into {positions.BINS} parts of equal length, from its first slice to its last; bars are "
         "how many slices there are."
     )
-    bins = cached.analysis(chosen.run, "positions")
+    bins = cached.analysis(chosen.run, "positions.parquet")
     if bins is None:
         widgets.empty(
             "Not worked out for this run", f"It was evaluated by an older version: "

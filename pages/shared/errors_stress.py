@@ -24,7 +24,7 @@ def draw(chosen: Chosen) -> None:
     if status["state"] == "running":
         _follow(run.id)
         return
-    drawn = cached.analysis(run, "stress_curves")
+    drawn = cached.analysis(run, "stress_curves.parquet")
     if status["state"] in ("failed", "interrupted"):
         st.warning(status["message"], icon=":material/error:")
     if drawn is None:

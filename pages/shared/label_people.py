@@ -19,6 +19,18 @@ _HEADINGS = {
 }
 
 
+def name_box(where=st) -> str:
+    """Draw the box for the name of who answers, and return it; it stands in no address."""
+    st.session_state.setdefault("labeller", st.session_state.get(desk.BY, ""))
+    by = where.text_input(
+        "Your name", key="labeller", max_chars=40, placeholder="a name or initials",
+        help="Stored with each of your answers in the cohort's label log and its exports, and shown to whoever opens "
+        "them. It stands in no address, and is forgotten when this tab is closed.",
+    ).strip()  # fmt: skip
+    st.session_state[desk.BY] = by
+    return by
+
+
 def _reveal() -> bool:
     return st.toggle(
         "Reveal what others answered", key="reveal",

@@ -22,6 +22,7 @@ ORDER = "order"  # in which order its classes stand, bound
 JOINT = "joint"  # whether both heads' classes are joined, bound
 CLASS = "class"  # class whose curves stand out, bound
 SPOT = "spot"  # "fact=word" of a weak spot, two of them joined by &
+AREA = "area"  # corners of what is chosen on the map, "x y x y …"
 PAGE = "page"  # page of a grid, from 1
 COLLECTION = "collection"  # id of the Imaging Data Commons' collection that is looked at
 FOLLOWED = "followed"  # id of the run that Train shows

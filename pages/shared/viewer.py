@@ -115,6 +115,7 @@ def draw_stacks(
     key: str,
     height_px: int,
     named: bool = True,
+    follow: bool = True,
 ) -> None:
     """Draw a series, and another beside it; send the pixels that the browser has asked for.
 
@@ -124,7 +125,7 @@ def draw_stacks(
     uid : str
         *SeriesInstanceUID*.
     at : int
-        Slice to show, counted in the order of `cached.series_rows`; the address follows the reader.
+        Slice to show, counted in the order of `cached.series_rows`.
     beside : str, optional
         *SeriesInstanceUID* of another series of the study.
     key : str
@@ -132,6 +133,8 @@ def draw_stacks(
     height_px : int
     named : bool
         Without, nothing says what the series is, for readers who must not know yet.
+    follow : bool
+        Whether the address follows the reader to other slices.
     """
     rows = cached.series_rows(made, uid)
     uids = [uid, beside] if beside else [uid]
@@ -163,7 +166,8 @@ def draw_stacks(
     def want(stack_id: str, number: int) -> None:
         st.session_state[asked] = stack_id, number
 
-    slice_viewer(stacks, pieces, key=key, index=at, link=link, height_px=height_px, on_step=step, on_want=want)
+    slice_viewer(stacks, pieces, key=key, index=at, link=link, height_px=height_px,
+                 on_step=step if follow else None, on_want=want)  # fmt: skip
     if named:
         st.caption(order_words(rows))
 

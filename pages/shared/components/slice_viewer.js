@@ -324,6 +324,8 @@ class Viewer {
     else if (does && usual) does();
     else return;
     event.preventDefault();
+    // Keys that the page listens to must not do a second thing.
+    event.stopPropagation();
     this.draw();
   }
 
