@@ -10,6 +10,8 @@ from pages.shared import (
     errors_classes,
     errors_dossier,
     errors_doubt,
+    errors_issues,
+    errors_map,
     errors_matrix,
     errors_novelty,
     errors_position,

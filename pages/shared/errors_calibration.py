@@ -49,12 +49,10 @@ def _calibration(chosen: Chosen, head: dict) -> None:
     columns[3].metric(
         "Slices", f"{part['slices']:,}", f"{part['patients']} patients", delta_color="off", delta_arrow="off"
     )
-    st.plotly_chart(
+    widgets.chart(
         cached.of_analysis(
             chosen.run, calibration_report.FILE, doubt_figures.reliability, part, at=(chosen.head, chosen.part)
-        ),
-        width="stretch", key="reliability",
-    )  # fmt: skip
+        ), "reliability", f"{chosen.run.id}-{chosen.head}-reliability")  # fmt: skip
     fitted = (
         f"The temperature was fitted on {head['fitted_slices']:,} validation slices of {head['fitted_patients']} "
         "patients; it stands in the bundle, and every later prediction uses it."
@@ -97,12 +95,10 @@ def _sets(chosen: Chosen, facts: dict) -> None:
     _warn(every, classes, wanted)
     picture, table = st.columns([1.1, 1], gap="large")
     with picture:
-        st.plotly_chart(
+        widgets.chart(
             cached.of_analysis(
                 chosen.run, conformal.FILE, doubt_figures.coverage, rows, float(level), at=(chosen.head, name, level)
-            ),
-            width="stretch", key="coverage",
-        )  # fmt: skip
+            ), "coverage", f"{chosen.run.id}-{chosen.head}-coverage")  # fmt: skip
     shown = pd.DataFrame(
         {
             "class": [one["class"] or "all" for one in rows],

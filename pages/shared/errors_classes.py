@@ -72,8 +72,9 @@ def _curves(chosen: Chosen, table: pd.DataFrame) -> None:
     if not roc.data[:-1]:
         place.caption("One class only: there is nothing to tell it from, so there is no curve.")
         return
-    for place, figure in zip(places, (roc, pr), strict=True):
-        place.plotly_chart(figure, width="stretch")
+    for place, kind, figure in zip(places, ("roc", "precision-recall"), (roc, pr), strict=True):
+        with place:
+            widgets.chart(figure, kind, f"{chosen.run.id}-{chosen.head}-{kind}")
 
 
 def _spots(chosen: Chosen) -> None:

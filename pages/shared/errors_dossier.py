@@ -169,7 +169,10 @@ def answers(one: Dossier) -> None:
     if drawn is None or not np.isfinite(drawn).all():
         spread.caption("This run keeps no Monte-Carlo samples of this slice, so there is no histogram to show.")
         return
-    spread.plotly_chart(figures.mc_histogram(drawn, one.chosen.names), width="stretch", key="dossier-mc")
+    with spread:
+        widgets.chart(
+            figures.mc_histogram(drawn, one.chosen.names), "dossier-mc", f"{one.chosen.run.id}-{one.chosen.head}-passes"
+        )
     for column, (name, (measure, meaning)) in zip(st.columns(len(MEASURES)), MEASURES.items(), strict=True):
         column.metric(name, f"{float(measure(drawn[None])[0]):.3f}", help=meaning)
 

@@ -72,7 +72,9 @@ def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> N
         passes = f"{head['passes']} Monte-Carlo passes" if head["passes"] else "probabilities; this run keeps no passes"
         st.caption(f"From {passes}.")
     with right:
-        st.plotly_chart(figures.risk_coverage(coverage, accuracy, n / len(rows)), width="stretch", key="risk")
+        widgets.chart(
+            figures.risk_coverage(coverage, accuracy, n / len(rows)), "risk", f"{chosen.run.id}-{chosen.head}-risk"
+        )
     st.markdown(f"**The {len(away):,} slices that go to a person**, least certain first")
     gallery(
         rows, away, lambda place: f"{column[place]:.3g}" if np.isfinite(column[place]) else "no numbers", "person",
@@ -95,25 +97,21 @@ def _compare(chosen: Chosen, head: dict, measured: dict) -> None:
     left, right = st.columns(2, gap="large")
     chosen_by = (chosen.head, chosen.part)
     with left:
-        st.plotly_chart(
+        widgets.chart(
             cached.of_analysis(
                 chosen.run, doubt.FILE, doubt_figures.detection, measured, doubt.MEASURES, at=chosen_by
-            ),
-            width="stretch", key="detection",
-        )  # fmt: skip
+            ), "detection", f"{chosen.run.id}-{chosen.head}-detection")  # fmt: skip
         few = f" Only {one['wrong']} mistakes: the figure is rough." if one["wrong"] < 20 else ""
         st.caption(
             f"{word}: {one['auroc']:.3f} ({between(one['low'], one['high'], one['few'])}), {one['wrong']:,} wrong and "
             f"{one['right']:,} right answers of {one['patients']} patients; 0.5 is guessing.{few}"
         )
     with right:
-        st.plotly_chart(
+        widgets.chart(
             cached.of_analysis(
                 chosen.run, doubt.FILE, doubt_figures.right_against_wrong, one["histogram"], word,
                 at=(*chosen_by, name),
-            ),
-            width="stretch", key="right-wrong",
-        )  # fmt: skip
+            ), "right-wrong", f"{chosen.run.id}-{chosen.head}-right-wrong")  # fmt: skip
 
 
 def _thresholds(chosen: Chosen, facts: dict) -> None:

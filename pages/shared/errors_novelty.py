@@ -53,13 +53,11 @@ def draw(chosen: Chosen) -> None:
         st.metric("Strange slices", f"{len(strange):,}", f"of {len(mine):,}", delta_color="off", delta_arrow="off")
         st.caption(_threshold_words(name, found))
     with right:
-        st.plotly_chart(
+        widgets.chart(
             cached.of_analysis(
                 chosen.run, novelty_report.FILE, doubt_figures.strangeness, kind, above, KINDS[name][1],
                 at=(name, above),
-            ),
-            width="stretch", key="strangeness",
-        )  # fmt: skip
+            ), "strangeness", f"{chosen.run.id}-{chosen.head}-strangeness")  # fmt: skip
     strange = strange[np.argsort(-np.nan_to_num(mine[strange], nan=np.inf), kind="stable")]
     st.markdown(f"**The tray: {len(strange):,} slices**, strangest first")
     gallery(

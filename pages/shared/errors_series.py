@@ -41,13 +41,11 @@ def draw(chosen: Chosen) -> None:
         )
     with right:
         if sum(part["along"]["all"]):
-            st.plotly_chart(
+            widgets.chart(
                 cached.of_analysis(
                     chosen.run, series_report.FILE, doubt_figures.along, part["along"],
                     at=(chosen.head, chosen.part),
-                ),
-                width="stretch", key="along",
-            )  # fmt: skip
+                ), "along", f"{chosen.run.id}-{chosen.head}-along")  # fmt: skip
         else:
             st.caption("The cohort does not say where in their stacks the slices lie.")
     st.divider()
@@ -92,7 +90,9 @@ def _one(chosen: Chosen, series: pd.DataFrame, position: np.ndarray) -> None:
         )
         proba = np.stack(mine["y_proba"].to_list())
         y = np.array([chosen.names.index(name) for name in mine["y_true"]])
-        st.plotly_chart(doubt_figures.one_series(proba, y, chosen.names), width="stretch", key="one-series")
+        widgets.chart(
+            doubt_figures.one_series(proba, y, chosen.names), "one-series", f"{chosen.run.id}-{chosen.head}-one-series"
+        )
     wrong = np.flatnonzero(proba.argmax(axis=1) != y)
     place = mine["place"].to_numpy()
     gallery(
