@@ -54,7 +54,7 @@ from core import class_scores as scores_by_class
 from core import weak_spots as spots
 from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
-from core.errors import RunError, UnreadableFile
+from core.errors import CoreError, RunError, UnreadableFile
 from core.explanations.jury import JURY_FILE, Verdict
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
@@ -732,6 +732,11 @@ def _verdicts(run_id: str, stamp: tuple, heads: tuple[str, ...], part: str, unit
         low, high = patient_bootstrap(judged.patient, right).interval()
         interval = float(low), float(high)
     cohorts = tuple(parts[0]["cohort"].unique())
+    # The first click should find ready what it needs: who stands in which cell, and where pictures are.
+    judged.members(*judged.classes[:1] * 2 or ("", ""))
+    for name in cohorts:
+        with suppress(CoreError):
+            open_cohort(name).table.index.get_indexer(parts[0]["key"][:1])
     return Verdicts(judged, parts[0], interval, len(np.unique(judged.patient)), cohorts)
 
 
