@@ -98,7 +98,8 @@ def nearest(
         for first in range(0, len(references), _REFERENCES):
             among = references[first : first + _REFERENCES]
             tile = asked @ _unit(vectors, among).T
-            tile[of[:, None] == among] = -np.inf
+            _, query, itself = np.intersect1d(of, among, return_indices=True)
+            tile[query, itself] = -np.inf
             if groups is not None:
                 tile[groups[of][:, None] == groups[among]] = -np.inf
             _merge(rows[part], cosine[part], tile, among)
@@ -118,10 +119,13 @@ def _merge(rows: np.ndarray, cosine: np.ndarray, tile: np.ndarray, among: np.nda
         # Of the first tile nearly all would be better than nothing.
         kept = np.argpartition(-tile, k - 1, axis=1)[:, :k]
         of, at = np.repeat(np.arange(len(tile)), k), kept.ravel()
-        better = tile[of, at] > np.maximum(cosine[of, -1], -2)
+        better = tile[of, at] > cosine[of, -1]
         of, at = of[better], at[better]
     else:
-        of, at = np.nonzero(tile > np.maximum(cosine[:, -1:], -2))
+        # Later tiles have something better for few queries, and a maximum costs less than to list what is better.
+        some = np.flatnonzero(tile.max(axis=1, initial=-np.inf) > cosine[:, -1])
+        of, at = np.nonzero(tile[some] > cosine[some, -1:])
+        of = some[of]
     touched = np.unique(of)
     if not len(touched):
         return

@@ -55,7 +55,8 @@ def test_a_lasso_on_the_map_finds_slices_and_its_address_finds_them_again(app, p
     found = page.get_by_text(re.compile(r"slices of \d+ patients?"))
     found.wait_for()
     words, address = found.inner_text(), page.url
-    assert "area=" in address and page.locator("button[data-key]").count() == 24
+    assert "area=" in address
+    page.locator("button[data-key]").nth(23).wait_for()
     page.goto(address)
     found.wait_for()
     assert found.inner_text() == words
