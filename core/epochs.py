@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.checkpoints import EpochMark
-from core.evaluation import ConfusionMatrix
+from core.confusion import ConfusionMatrix
 from core.slice_table import replaced
 
 EPOCHS_FILE = "epochs.npz"

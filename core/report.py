@@ -20,7 +20,7 @@ from core import (
     calibration,
     cohort,
     compare_report,
-    evaluation,
+    confusion,
     figures,
     images,
     model_card,
@@ -182,7 +182,7 @@ def _matrices(made: Material) -> str:
         if len(classes) > _MOST_CLASSES:
             parts.append(html_note(f"{len(classes)} classes are too many to be drawn; see the classes below."))
             continue
-        matrix = evaluation.confusion(rows["y_true"], rows["y_pred"], classes)
+        matrix = confusion.confusion(rows["y_true"], rows["y_pred"], classes)
         parts.append(_figure(figures.confusion_matrix(matrix)))
         parts.append(
             html_note(
@@ -199,7 +199,7 @@ def _classes(made: Material) -> str:
         return with_intervals
     parts = []
     for head, names, rows in made.heads():
-        counts = evaluation.confusion(rows["y_true"], rows["y_pred"], names).counts
+        counts = confusion.confusion(rows["y_true"], rows["y_pred"], names).counts
         right, true, named = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
         there = (true + named) > 0
         with np.errstate(invalid="ignore", divide="ignore"):
