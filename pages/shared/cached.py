@@ -47,6 +47,9 @@ from core import (
     runs,
     similar,
     splits,
+    stress,
+    stress_changes,
+    stress_figures,
     studies,
     thumbnails,
 )
@@ -925,6 +928,78 @@ def places_of(run: runs.Run, head: str) -> pd.Index:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _places_of(run_id: str, stamp: tuple, head: str) -> pd.Index:
     return pd.Index(predictions_of(runs.read_run(run_id), head)["key"])
+
+
+def stress_figure(run: runs.Run, heads: tuple[str, ...]) -> go.Figure:
+    """Curves of a run's stress bench, a small panel a change."""
+    return _stress_figure(run.id, _stamp(analyses.folder(run) / "stress_curves.parquet"), heads, run)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _stress_figure(run_id: str, stamp: tuple, heads: tuple[str, ...], _run: runs.Run) -> go.Figure:
+    return stress_figures.stress_curves(analysis(_run, "stress_curves.parquet"), heads)
+
+
+def stress_head(run: runs.Run, head: str) -> tuple[list[str], dict[str, str], pd.DataFrame]:
+    """What the stress bench says of a head: a sentence a change, slices to look at by key, and their answers."""
+    return _stress_head(run.id, _stamp(analyses.folder(run) / "stress_curves.parquet"), head, run)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _stress_head(
+    run_id: str, stamp: tuple, head: str, _run: runs.Run
+) -> tuple[list[str], dict[str, str], pd.DataFrame]:
+    drawn, answers = analysis(_run, "stress_curves.parquet"), analysis(_run, "stress.parquet")
+    said = [stress.sentence(drawn, head, change) for change in stress_changes.CHANGES]
+    answers = answers[answers["head"] == head]
+    before = answers[answers["change"] == ""].head(_MOST_OFFERED)
+    before = before.sort_values(["y_true", "PatientID"], kind="stable")
+    titles = {row.key: f"{row.y_true}, {row.PatientID} ({at})" for at, row in enumerate(before.itertuples(), 1)}
+    return said, titles, answers[answers["key"].isin(titles)].set_index("key").sort_index(kind="stable")
+
+
+def stress_seconds(run: runs.Run, slices: int) -> float | None:
+    """About how long a run's stress bench takes."""
+    stamps = _stamp(run.folder / "predictions.parquet", analyses.folder(run) / "stress_curves.parquet")
+    return _stress_seconds(run.id, stamps, slices, run)
+
+
+@st.cache_data(max_entries=64, ttl="1m", show_spinner=False)
+def _stress_seconds(run_id: str, stamps: tuple, slices: int, _run: runs.Run) -> float | None:
+    return stress.estimate_s(_run, slices)
+
+
+def stress_strip(run: runs.Run, made: cohort.Cohort, key: str, change: str, random_state: int) -> list[str]:
+    """Addresses of the pictures of one slice at each strength of a change, as the model sees them."""
+    return _stress_strip(_headers_key(made.name), key, change, random_state, run.card()["input_shape"][0], made)
+
+
+@st.cache_data(max_entries=128, show_spinner="Changing the slice")
+def _stress_strip(
+    headers_key: tuple, key: str, change: str, random_state: int, size: int, _made: cohort.Cohort
+) -> list[str]:
+    row = _made.table.loc[key]
+    spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
+    one = stress_changes.slice_of(cohort_pixels(_made, key), spacing)
+    drawn = stress.pictures(one, key, size, random_state, stress.steps_of(change))
+    pngs = (images.to_png(np.rint(picture * 255).astype(np.uint8)) for picture in drawn)
+    return ["data:image/png;base64," + base64.b64encode(png).decode() for png in pngs]
+
+
+def position_figures(run: runs.Run, head: str, part: str) -> tuple[go.Figure, go.Figure | None]:
+    """Accuracy along the stack, and where the commonest mistakes are."""
+    return _position_figures(run.id, _stamp(analyses.folder(run) / "positions.parquet"), head, part, run)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _position_figures(
+    run_id: str, stamp: tuple, head: str, part: str, _run: runs.Run
+) -> tuple[go.Figure, go.Figure | None]:
+    bins, found = (
+        table[(table["head"] == head) & (table["split"] == part)]
+        for table in (analysis(_run, "positions.parquet"), analysis(_run, "position_pairs.parquet"))
+    )
+    return stress_figures.position_curves(bins), stress_figures.position_pairs(found)
 
 
 # The model's answers --------------------------------------------------------------------------------
