@@ -44,5 +44,5 @@ def test_from_the_table_of_runs_to_a_flipped_slice(app, page: Page, twin):
     tiles.first.click()
     page.get_by_role("button", name="Errors").nth(1).click()
     expect(page.locator(".page-head h1")).to_have_text("Errors")
-    expect(page.get_by_role("dialog")).to_contain_text("predicted: sagittal")
+    expect(page.get_by_role("dialog")).to_contain_text("model: sagittal")
     expect(page.get_by_test_id("stException")).to_have_count(0)
