@@ -73,8 +73,9 @@ def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> N
         st.caption(f"From {passes}.")
     with right:
         widgets.chart(
-            figures.risk_coverage(coverage, accuracy, n / len(rows)), "risk", f"{chosen.run.id}-{chosen.head}-risk"
-        )
+            figures.risk_coverage(coverage, accuracy, n / len(rows)), "risk-coverage",
+            f"{chosen.run.id}-{chosen.head}-risk-coverage",
+        )  # fmt: skip
     st.markdown(f"**The {len(away):,} slices that go to a person**, least certain first")
     gallery(
         rows, away, lambda place: f"{column[place]:.3g}" if np.isfinite(column[place]) else "no numbers", "person",

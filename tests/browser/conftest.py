@@ -28,6 +28,29 @@ def absent(what: str) -> None:
     pytest.skip(what)
 
 
+def serve(workspace: Path) -> tuple[str, subprocess.Popen]:
+    """Start the app on a free port, in a process group of its own; return when it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    log = (workspace / f"server-{port}.log").open("w")
+    process = subprocess.Popen(
+        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+        cwd=PROJECT, env={**os.environ, "SLICESCOPE_WORKSPACE": str(workspace)}, stdout=log, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2)
+            return url, process
+        except (urllib.error.URLError, TimeoutError):
+            assert process.poll() is None and time.monotonic() < deadline, Path(log.name).read_text()
+            time.sleep(0.2)
+
+
 @pytest.fixture(scope="session")
 def app(tmp_path_factory):
     """Address and process of an app whose workspace holds the phantom cohort and the shipped run."""
@@ -36,26 +59,18 @@ def app(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("workspace")
     env = {**os.environ, "SLICESCOPE_WORKSPACE": str(workspace)}
     subprocess.run([sys.executable, "-m", "core", "demo", "--patients", "4"], cwd=PROJECT, env=env, check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    log = (workspace / "server.log").open("w")
-    process = subprocess.Popen(
-        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
-        cwd=PROJECT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2)
-            break
-        except (urllib.error.URLError, TimeoutError):
-            assert process.poll() is None and time.monotonic() < deadline, (workspace / "server.log").read_text()
-            time.sleep(0.2)
+    url, process = serve(workspace)
     yield url, process, workspace
     process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def another_server(app):
+    """Address and process of a second server of the same workspace, which a test may kill."""
+    url, process = serve(app[2])
+    yield url, process, app[2]
+    process.kill()
     process.wait(timeout=20)
 
 

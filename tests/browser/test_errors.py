@@ -37,7 +37,7 @@ def test_matrix_by_keyboard(app, page: Page):
     expect(again.get_by_text("series of coronal named rightly")).to_be_visible()
     expect(again.locator('.matrix button[aria-pressed="true"]')).to_have_count(1)
     again.locator(".grid button").first.click()
-    expect(again.get_by_role("dialog")).to_contain_text("true: coronal")
+    expect(again.get_by_role("dialog")).to_contain_text("label: coronal")
     no_exception(again)
 
 

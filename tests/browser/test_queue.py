@@ -80,8 +80,8 @@ def test_a_page_with_nothing_to_follow_lets_the_server_rest(app, page):
     assert after.user + after.system - before.user - before.system < 0.01 * seconds
 
 
-def test_a_killed_server_comes_back_to_a_run_that_went_on(app, page, tmp_path):
-    url, server, workspace = app
+def test_a_killed_server_comes_back_to_a_run_that_went_on(another_server, page, tmp_path):
+    url, server, workspace = another_server
     env = {**os.environ, "SLICESCOPE_WORKSPACE": str(workspace), "PYTHONPATH": str(PROJECT)}
     (tmp_path / "training.py").write_text(TRAINING)
     submit = (
