@@ -61,7 +61,7 @@ def test_the_original_recipe_is_the_student_projects():
 def asked(workspace, monkeypatch):
     sent: list[RunConfig] = []
 
-    def submit(config):
+    def submit(config, **launch):
         config.validate()
         sent.append(config)
         return runs.create_run(config, "asked")

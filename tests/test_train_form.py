@@ -15,10 +15,17 @@ from core.settings import PROJECT_DIR, get_settings
 
 @pytest.fixture
 def asked(workspace, monkeypatch):
-    """A cohort, and what the form sent to the queue."""
+    """A cohort, and what the form sent to the queue; the look before the start has tests of its own."""
     write_cohort()
     sent: list[RunConfig] = []
-    monkeypatch.setattr("core.jobs.submit", lambda config: sent.append(config) or runs.create_run(config, "asked"))
+
+    def start(made, config, runner):
+        config.validate()
+        sent.append(config)
+        return runs.create_run(config, "asked")
+
+    monkeypatch.setattr("pages.shared.train_look.draw", lambda made, config: True)
+    monkeypatch.setattr("pages.shared.train_look.start", start)
     return sent
 
 
