@@ -75,7 +75,7 @@ class _Gathered:
             if (place := self._places.get(key)) is None:
                 place = self._places[key] = len(self._rows)
                 self._rows.append(_row({**header, **own}, facts, self.words, self.subjects.get(relative)))
-            uid = own.get("SOPInstanceUID") or self._rows[place]["SOPInstanceUID"]
+            uid = _said(own.get("SOPInstanceUID")) or self._rows[place]["SOPInstanceUID"]
             number = own.get("InstanceNumber") or (seed["InstanceNumber"] if seed else None)
             position = _position_mm(header.get("ImageOrientationPatient"), own.get("ImagePositionPatient"))
             self._own.append((place, relative, own["frame"], uid, _as("Int64", number), position, *stamp))
@@ -354,11 +354,16 @@ def _ids(header: dict, path: PurePosixPath, patient: str) -> dict:
         "kind": header["kind"],
         "frame": int(header.get("frame", 0)),
         "PatientID": patient,
-        "StudyInstanceUID": header.get("StudyInstanceUID") or _made_uid(f"study {path.parent} {patient}"),
-        "SeriesInstanceUID": header.get("SeriesInstanceUID") or _made_uid(f"series {series}"),
-        "SOPInstanceUID": header.get("SOPInstanceUID") or _made_uid(f"instance {path}"),
+        "StudyInstanceUID": _said(header.get("StudyInstanceUID")) or _made_uid(f"study {path.parent} {patient}"),
+        "SeriesInstanceUID": _said(header.get("SeriesInstanceUID")) or _made_uid(f"series {series}"),
+        "SOPInstanceUID": _said(header.get("SOPInstanceUID")) or _made_uid(f"instance {path}"),
         "InstanceNumber": header.get("InstanceNumber") or (seed["InstanceNumber"] if seed else None),
     }
+
+
+def _said(value: object) -> object:
+    """Return an identifier, or None where a header says none; a number that is none says nothing."""
+    return None if value is None or value != value else value
 
 
 def _made_uid(text: str) -> str:

@@ -47,7 +47,7 @@ def read(run: Run) -> Notes:
     try:
         stored = json.loads((run.folder / FILE).read_text("utf-8"))
         texts = {name: str(stored.get(name, "")) for name in ("name", "note", "trashed")}
-        return Notes(**texts, tags=tuple(map(str, stored.get("tags", ()))))
+        return Notes(**texts, tags=tuple(map(str, stored.get("tags") or ())))
     except (OSError, ValueError, AttributeError, TypeError):
         return Notes()
 

@@ -788,6 +788,13 @@ def test_whatever_headers_hold_a_scan_makes_a_table_of_them(folder, headers):
     made.table.to_parquet(io.BytesIO())
 
 
+def test_an_instance_that_is_no_number_gets_a_name_of_its_own(folder, monkeypatch):
+    answer = [{"kind": "dicom", "frame": 0, "SOPInstanceUID": float("nan"), "SeriesInstanceUID": float("nan")}]
+    monkeypatch.setattr(Sandbox, "read_slices", lambda self, paths: [list(map(split_header, answer)) for _ in paths])
+    (row,) = cohort.scan(folder, "c").table.to_dict("records")
+    assert row["SOPInstanceUID"].startswith("2.25.") and row["SeriesInstanceUID"].startswith("2.25.")
+
+
 @settings(FEW, max_examples=3)
 @given(
     variants=st.lists(

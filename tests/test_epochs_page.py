@@ -41,7 +41,7 @@ def shown(app: AppTest) -> str:
 
 
 def test_it_opens_at_the_best_epoch_and_follows_the_slider(run):
-    app = opened()
+    app = opened(followed=run.id)
     (slider,) = app.select_slider
     assert slider.value == 2
     assert shown(app) == "75.0 %"
@@ -59,6 +59,7 @@ def test_a_link_opens_one_epoch_and_nonsense_the_best(run):
 
 def test_a_run_that_kept_no_answers_is_shown_without(run):
     (run.folder / "epochs.npz").unlink()
-    app = opened()
+    app = opened(followed=run.id)
+    assert "by epoch" in "".join(block.value for block in app.get("html"))
     assert not app.select_slider
     assert "Confusion matrix by epoch" not in "".join(block.value for block in app.markdown)

@@ -20,7 +20,7 @@ def judged(small, monkeypatch):  # noqa: F811
     rows = run.predictions()
     np.save(run.folder / "embeddings.npy", np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32))
     folder = analyses.folder(run)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for module in (embedding_map, neighbours):
         module.write(run, lambda share, message: None)
     at = np.flatnonzero(rows["split"] == "test")[:3]
@@ -45,10 +45,19 @@ def key_of(row) -> str:
     return f"{row['SOPInstanceUID']}:{row['frame']}"
 
 
+@pytest.fixture
+def before(small):  # noqa: F811
+    """A run as it was evaluated before there were analyses."""
+    plain = runs.read_run("plain").folder
+    folder = shutil.copytree(plain, plain.with_name("before"), ignore=shutil.ignore_patterns("analyses"))
+    yield
+    shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("view, sentence", [("Map", "no map yet"), ("Label issues", "have not been judged")])
-def test_a_run_of_before_says_how_to_have_it_made(small, view, sentence):  # noqa: F811
-    assert sentence in words(app := open_page("errors", run="plain", view=view))
-    assert "core evaluate plain" in words(app)
+def test_a_run_of_before_says_how_to_have_it_made(before, view, sentence):
+    assert sentence in words(app := open_page("errors", run="before", view=view))
+    assert "core evaluate before" in words(app)
 
 
 def test_label_issues_become_a_queue_and_forget_what_was_looked_at(small, judged):  # noqa: F811

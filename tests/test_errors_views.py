@@ -48,7 +48,10 @@ def test_a_running_bench_is_followed(measured, monkeypatch):
 
 def test_position_says_what_is_missing(measured):
     positions.write(measured, lambda share, message: None)
-    assert "python -m core evaluate plain" in words(open_page("errors", view="Position", run="plain"))
+    plain = analyses.folder(runs.read_run("plain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analyses, "folder", lambda run: plain.with_name("none") if run.id == "plain" else plain)
+        assert "python -m core evaluate plain" in words(open_page("errors", view="Position", run="plain"))
     # Its stacks have three slices.
     assert "No stack to look along" in words(open_page("errors", view="Position", run="shipped"))
 

@@ -141,7 +141,7 @@ def test_a_child_measures_a_real_network(workspace):
     found = pace_measure.measure(small)
     assert pace_measure.known(small) == found
     assert 0 < found.forward_ms < found.step_ms < 1000
-    assert found.features == 176 and 1 < found.weights_mb < 3 and found.base_mb > 100
+    assert found.features == 256 and 1 < found.weights_mb < 3 and found.base_mb > 100
     bad = workspace / "bad.keras"
     bad.write_bytes(b"PK")
     with pytest.raises(WeightsUnavailable, match=r"bad\.keras"):

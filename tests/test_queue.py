@@ -219,6 +219,7 @@ def test_resume_and_retry_say_which_and_a_done_run_is_left_alone(workspace, monk
 
 def test_a_run_that_is_queued_again_waits_behind_the_others(workspace, monkeypatch):
     monkeypatch.setattr(jobs, "ensure_dispatcher", lambda: None)
+    monkeypatch.setattr(jobs.preflight, "require", lambda *look: None)
     old = runs.create_run(config(), state="failed")
     time.sleep(0.01)
     new = jobs.submit(config())
