@@ -63,7 +63,7 @@ def open_train(name: str) -> AppTest:
 def test_an_alarm_is_dismissed_by_box_and_reason(copied):
     app = run_until(open_train("copied"), "This split leaks")
     assert start_button(app).disabled
-    app.checkbox[0].check().run()
+    next(box for box in app.checkbox if box.key.startswith("dismiss-")).check().run()
     assert start_button(app).disabled
     app.text_input(key=next(box.key for box in app.text_input if box.label == "Why it does not matter")).set_value(
         "copies on purpose"
