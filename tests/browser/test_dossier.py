@@ -25,6 +25,9 @@ def test_arrows_lead_through_the_cell_and_what_is_said_stays(app, page):
     page.locator("button[data-key]").first.click()
     dialog = page.locator("[role=dialog]")
     dialog.get_by_text(f"1 of {n}", exact=True).wait_for()
+    # All of it is there, so that nothing is drawn anew while the key is on its way.
+    dialog.locator("canvas").first.wait_for()
+    dialog.get_by_text("what speaks for the answer").wait_for()
     page.keyboard.press("ArrowRight")
     dialog.get_by_text(f"2 of {n}", exact=True).wait_for()
     # The picture's own arrows lead through its series, and not to another dossier.
