@@ -128,9 +128,11 @@ def draw_trash() -> None:
                 if st.button("Put back", key=f"restore-{run.id}", icon=":material/restore_from_trash:"):
                     run_notes.restore(run.id)
                     st.rerun()
-                if st.button("Delete for good", key=f"delete-{run.id}", icon=":material/delete_forever:"):
-                    run_notes.delete(run.id)
-                    st.rerun()
+                with st.popover("Delete", icon=":material/delete_forever:"):
+                    st.markdown("This deletes the run with all its files.")
+                    if st.button("Delete for good", key=f"delete-{run.id}", type="primary"):
+                        run_notes.delete(run.id)
+                        st.rerun()
         with st.popover("Empty the trash", icon=":material/delete_sweep:"):
             st.markdown(f"This deletes {len(trashed)} runs with all their files.")
             if st.button("Delete all of them for good", key="empty-trash", type="primary"):
