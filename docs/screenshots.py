@@ -65,7 +65,9 @@ def browse(page: Page) -> None:
 
 
 def train(page: Page) -> None:
-    page.get_by_role("button", name="Start training").wait_for()
+    # The look before the start is complete when nothing is waited for any more.
+    page.get_by_text("Nothing stands on both sides").wait_for(timeout=240_000)
+    page.get_by_text("measured on this machine").wait_for(timeout=240_000)
 
 
 def errors(page: Page) -> None:
@@ -74,6 +76,11 @@ def errors(page: Page) -> None:
     # A cell beside the diagonal tells more; the first one serves where there is no mistake.
     wrong = page.locator(".matrix button.wrong:not(.empty)")
     (wrong if wrong.count() else cells).first.click()
+    page.locator(".grid button").first.wait_for()
+
+
+def uncertainty(page: Page) -> None:
+    page.get_by_test_id("stPlotlyChart").first.wait_for()
     page.locator(".grid button").first.wait_for()
 
 
@@ -93,7 +100,7 @@ def label(page: Page) -> None:
 PAGES = {
     "study": ("", study), "overview": ("browse", overview), "browse": ("browse?view=Series", browse),
     "label": ("label?wrong=nothing", label), "train": ("train", train), "errors": ("errors", errors),
-    "explain": ("explain", explain),
+    "uncertainty": ("errors?view=Uncertainty", uncertainty), "explain": ("explain", explain),
 }  # fmt: skip
 
 
