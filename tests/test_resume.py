@@ -98,10 +98,8 @@ def epochs_told(run: runs.Run) -> list[tuple[str, int]]:
 
 CASES = [
     pytest.param("bayesian", {}, "head", IN_A_BATCH, id="head"),
-    pytest.param("transfer", {}, "head", BEFORE_THE_CHECKPOINT, id="head, between two files"),
     pytest.param("dual", {"epochs": 2, "fine_tune_epochs": 6}, "fine-tuning", IN_A_BATCH, id="fine-tuning"),
-    pytest.param("siamese", {}, "head", IN_A_BATCH, id="siamese"),
-    pytest.param("siamese", {"weights": "none"}, "whole", BEFORE_THE_CHECKPOINT, id="siamese, whole"),
+    pytest.param("siamese", {}, "head", BEFORE_THE_CHECKPOINT, id="siamese, between two files"),
 ]
 
 
