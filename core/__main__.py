@@ -248,11 +248,14 @@ def _print_scores(run) -> None:
 
 
 def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
-    """Judge a finished run anew, on the labels as they are now."""
-    from core import evaluation, runs
+    """Judge a finished run anew, on the labels as they are now; or its model on another cohort, as a run of its own."""
+    from core import elsewhere, evaluation, runs
 
     run = runs.read_run(options.run)
-    evaluation.evaluate(run, progress, calibrate=run.id != runs.SHIPPED)
+    if options.cohort:
+        run = elsewhere.judge(run, options.cohort, progress)
+    else:
+        evaluation.evaluate(run, progress, calibrate=run.id != runs.SHIPPED)
     print(f"Run {run.id} is evaluated.")
     _print_scores(run)
 
@@ -433,6 +436,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = command(evaluate)
     one.add_argument("run", help="a run's id")
+    one.add_argument("--cohort", help="another cohort that its model is judged on")
 
     one = command(stress)
     one.add_argument("run", help="a run's id")

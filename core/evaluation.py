@@ -71,7 +71,8 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     images = batches.model_inputs(
         made, rows, card["input_shape"][0], lambda done, total: report(0.5 * done / total, "Reading slices")
     )
-    if card["kind"] == "siamese":
+    # A model that is judged on another cohort brings its jury along.
+    if card["kind"] == "siamese" and (run.folder / "references.parquet").exists():
         report(0.5, "Calling the jury")
         call_jury(run, made)
     report(0.5, "Asking the model")
@@ -127,10 +128,8 @@ def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
     )  # fmt: skip
     run = runs.create_run(config, runs.SHIPPED, state="running", pid=os.getpid(), message="Judging the shipped model")
     shutil.copytree(WEIGHTS_DIR, run.bundle)
-    words = pd.DataFrame({head: batches.label_values(made.table, head) for head in config.heads})
-    known = words.isin({name for names in card["classes"].values() for name in names}).any(axis=1)
-    part = made.table[known].assign(split="test")
-    part.assign(path=part["shown_path"])[_COLUMNS].to_parquet(run.folder / "split.parquet", index=False)
+    part = all_test(made, card["classes"])
+    part.to_parquet(run.folder / "split.parquet", index=False)
     try:
         evaluate(run, report, calibrate=False)
     except CoreError as error:
@@ -138,6 +137,13 @@ def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
         raise
     run.update(state="done", progress=1.0, message=f"Judged on {len(part)} slices of the cohort {cohort_name}")
     return run
+
+
+def all_test(made: Cohort, classes: dict[str, list[str]]) -> pd.DataFrame:
+    """Return the split of a cohort that a model only answers: slices with a label that some head knows, all test."""
+    known = [batches.label_values(made.table, head).isin(names) for head, names in classes.items()]
+    part = made.table[np.any(known, axis=0)].assign(split="test")
+    return part.assign(path=part["shown_path"])[_COLUMNS]
 
 
 def _rows(made: Cohort, run: Run) -> pd.DataFrame:

@@ -25,7 +25,7 @@ LIGHT = (
     "feature_store", "features", "warp",
     "checkpoints", "stopping", "epochs", "epoch_figures", "runners", "ray_runner",
     "ray_cluster", "ray_job", "carried",
-    "analyses", "positions", "stress", "stress_changes", "stress_figures", "report",
+    "analyses", "elsewhere", "positions", "stress", "stress_changes", "stress_figures", "report",
     "report_stored",
     "lessons", "lesson_results", "lesson_report", "lesson_figures",
     "confusion", "class_scores", "weak_spots", "error_figures",

@@ -139,7 +139,8 @@ def test_without_calibration_the_card_stays(made):
     assert (run.bundle / "card.json").read_bytes() == before
 
 
-def test_siamese_run_gets_its_jury(made):
+def with_references(made: Cohort) -> runs.Run:
+    """A Siamese run whose training has chosen four slices for its jury."""
     run = finished(made, "siamese")
     rows = made.table[made.table["sequence"].notna()].iloc[:4]
     rng = np.random.default_rng(0)
@@ -149,6 +150,12 @@ def test_siamese_run_gets_its_jury(made):
     )  # fmt: skip
     columns = ["path", "frame", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "cohort", "label", "embedding"]
     references[columns].to_parquet(run.folder / "references.parquet", index=False)
+    return run
+
+
+def test_siamese_run_gets_its_jury(made):
+    run = with_references(made)
+    rows = made.table[made.table["sequence"].notna()].iloc[:4]
     evaluation.evaluate(run)
     jury = Jury.load(run.bundle)
     assert jury.labels == tuple(rows["sequence"]) and jury.keys[0] == f"{rows['SOPInstanceUID'].iloc[0]}:0"

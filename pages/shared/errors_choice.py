@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import runs
+from core import cohort, elsewhere, runs
 from pages.shared import cached, state
 
 
@@ -46,7 +46,7 @@ class Chosen:
 def choose(run: runs.Run) -> Chosen:
     """Draw the choice of head and part, and return what it leaves."""
     heads, parts = cached.heads_and_parts(run)
-    left, right, _ = st.columns([1, 1.2, 2])
+    left, right, more = st.columns([1, 1.2, 2], vertical_alignment="bottom")
     head = left.segmented_control(
         "Head", heads, default=heads[-1], key="of_head", bind="query-params", required=True, on_change=close,
         help="Which answer of the model is looked at.",
@@ -55,9 +55,26 @@ def choose(run: runs.Run) -> Chosen:
         "Slices of", parts, default=parts[0], key="of_split", bind="query-params", required=True, on_change=close,
         help="Patients of the test part were never used in training.",
     )  # fmt: skip
+    with more:
+        _elsewhere(run)
     asked = cached.asked(run, head, part)
     names = run.card()["classes"][head]
     return Chosen(run, head, part, asked.rows, asked.kept, names, [name for name in names if name in asked.seen])
+
+
+def _elsewhere(run: runs.Run) -> None:
+    """Draw the way to another cohort: the model is judged there, as a run of its own."""
+    others = [name for name in cohort.list_cohorts() if name != run.config.cohort]
+    with st.popover(
+        "Judge on another cohort", icon=":material/travel_explore:", disabled=not others,
+        help="How good is this model elsewhere?" if others else "There is no other cohort; index one under Browse.",
+    ):  # fmt: skip
+        name = st.selectbox("Cohort", others, key="elsewhere")
+        st.caption("Every slice whose label it knows, but for patients that it has learnt from; a run of its own.")
+        if name and st.button("Judge there", key="judge-elsewhere", type="primary"):
+            made = elsewhere.queue(run, name)
+            st.session_state["started"] = made.id
+            st.switch_page("pages/train.py", query_params={state.FOLLOWED: made.id})
 
 
 def close() -> None:
