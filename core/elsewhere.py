@@ -53,7 +53,7 @@ def judge(run: Run, cohort_name: str, report: Callable[[float, str], None] | Non
     """Judge a finished run's model on another cohort in this process, see `queue`; loads Keras."""
     config, prepare = _prepared(run, cohort_name)
     made = runs.create_run(config, prepare=prepare, state="running", pid=os.getpid(), message="Judging")
-    _judge(made, report)
+    evaluation.judge(made, report)
     return made
 
 
@@ -77,16 +77,6 @@ def _prepared(run: Run, cohort_name: str) -> tuple[RunConfig, Callable[[Path], N
     return config, prepare
 
 
-def _judge(run: Run, report: Callable[[float, str], None] | None) -> None:
-    try:
-        evaluation.evaluate(run, report, calibrate=False)
-    except CoreError as error:
-        run.update(state="failed", message=str(error))
-        raise
-    n = len(run.split())
-    run.update(state="done", progress=1.0, message=f"Judged on {n:,} slices of the cohort {run.config.cohort}")
-
-
 def main() -> int:
     """Judge what a run folder was prepared for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m core.elsewhere", description=__doc__.splitlines()[0])
@@ -94,7 +84,7 @@ def main() -> int:
     folder = parser.parse_args().run_dir.resolve()
     run = Run(folder.name, folder)
     try:
-        _judge(run, lambda share, message: run.update(progress=round(share, 4), message=message))
+        evaluation.judge(run, lambda share, message: run.update(progress=round(share, 4), message=message))
     except CoreError as error:
         print(error, file=sys.stderr)
         return 2

@@ -130,13 +130,25 @@ def evaluate_shipped(cohort_name: str, report: Report | None = None) -> Run:
     shutil.copytree(WEIGHTS_DIR, run.bundle)
     part = all_test(made, card["classes"])
     part.to_parquet(run.folder / "split.parquet", index=False)
+    judge(run, report)
+    return run
+
+
+def judge(run: Run, report: Report | None = None) -> None:
+    """Evaluate a run that only answers, without calibrating it, and leave how it went in its status; loads Keras.
+
+    Raises
+    ------
+    CoreError
+        Whatever `evaluate` raises; the status then says *failed*.
+    """
     try:
         evaluate(run, report, calibrate=False)
     except CoreError as error:
         run.update(state="failed", message=str(error))
         raise
-    run.update(state="done", progress=1.0, message=f"Judged on {len(part)} slices of the cohort {cohort_name}")
-    return run
+    n = len(run.split())
+    run.update(state="done", progress=1.0, message=f"Judged on {n} slices of the cohort {run.config.cohort}")
 
 
 def all_test(made: Cohort, classes: dict[str, list[str]]) -> pd.DataFrame:

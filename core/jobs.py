@@ -85,7 +85,7 @@ def submit(
 
 
 def likeness(config: RunConfig) -> list:
-    """Return what a run's time depends on, the weightiest first; see `core.run_estimates`."""
+    """Return what a run's time depends on, the weightiest first; see `core.queue_plan`."""
     return [config.kind, config.backbone, config.cohort, config.image_size, config.epochs, config.fine_tune_epochs]
 
 

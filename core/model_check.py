@@ -36,7 +36,6 @@ _LARGEST = {
     MODEL: 2048,
 }
 _NEEDED = (MANIFEST, CARD, MODEL, "config.json", "scores.json")
-_KEPT = (*_NEEDED, JURY)
 #: What a .keras file holds.
 _PARTS = {"metadata.json": 1, "config.json": 16, "model.weights.h5": 2048}
 

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.shared import cached, errors_gallery, state, widgets
-from pages.shared.components.thumbnail_grid import Tile
 from pages.shared.errors_choice import Chosen
 
 
@@ -46,19 +45,10 @@ def gallery(rows: pd.DataFrame, places: np.ndarray, note: Callable[[int], str], 
     errors_gallery.draw(
         rows, places,
         lambda page, shown: [
-            tile(row, note(place)) for place, (_, row) in zip(places[shown], page.iterrows(), strict=True)
+            errors_gallery.tile(row.key, "", row.y_true, row.y_pred, row.p, note(place))
+            for place, row in zip(places[shown], page.itertuples(), strict=True)
         ],
         errors_gallery.PER_PAGE, key,
-    )  # fmt: skip
-
-
-def tile(row: pd.Series, note: str) -> Tile:
-    """Return the tile of a prediction: answer, a note, and how it was mistaken."""
-    right, known = row["y_true"] == row["y_pred"], pd.notna(row["y_true"])
-    return Tile(
-        key=row["key"], title=f"{row['y_pred']} {100 * row['p']:.0f} %", note=note,
-        badge="" if right or not known else f"{row['y_true']} → {row['y_pred']}",
-        tone="good" if right else "bad" if known else "",
     )  # fmt: skip
 
 

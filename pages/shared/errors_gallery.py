@@ -59,12 +59,15 @@ def gallery(rows: pd.DataFrame, tile: Callable, key: str, tile_px: int = 104) ->
 
 
 def tile(key: str, patient: str, true: str, named: str, p: float, note: str = "") -> Tile:
-    """Make a tile: the answer and how sure it is, the patient, and what it was taken for where it is wrong."""
-    right = true == named
+    """Make a tile: the answer and how sure it is, the patient, and what it was taken for where it is wrong.
+
+    Where nobody knows the truth, it is neither right nor wrong.
+    """
+    right, known = true == named, pd.notna(true)
     sure = "" if p != p else f" {100 * p:.0f} %"
     return Tile(
-        key=key, title=f"{named}{sure}", note=f"{patient}{note}", badge="" if right else mistake(true, named),
-        tone="good" if right else "bad",
+        key=key, title=f"{named}{sure}", note=f"{patient}{note}",
+        badge="" if right or not known else mistake(true, named), tone="good" if right else "bad" if known else "",
     )  # fmt: skip
 
 
