@@ -286,6 +286,7 @@ def report(options: argparse.Namespace, progress: _Progress) -> None:
 def explain(options: argparse.Namespace, progress: _Progress) -> None:
     """Draw image, overlay and heatmap of one slice."""
     from core import bundle, cohort, figures, images, inference, registry
+    from core.explanations.question import Question
     from core.sandbox import get_sandbox
 
     if options.out.suffix.lower() != ".png":
@@ -308,21 +309,22 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     pixels = get_sandbox().pixels(_root(options.path) / row["path"], int(row["frame"]))
     spacing = (row["pixel_spacing_row_mm"], row["pixel_spacing_column_mm"])
     image, geometry = images.to_model_input(pixels, spacing, card["input_shape"][0])
-    worker = inference.get_worker()
+    # One process for both: nobody waits here for anything else.
+    worker = inference.get_explainer()
     proba = worker.predict(folder, image[None]).heads[head][0]
-    target = classes.index(options.target) if options.target else None
-    heat, shown, _ = worker.explain(folder, image, head, target, options.layer, options.method)
+    maps = worker.explain(folder, image[None], Question(head, options.target, options.layer, options.method))
+    (shown,) = maps.targets
     said = f"The model says {classes[int(proba.argmax())]}, {100 * proba.max():.0f} %"
-    title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {classes[shown]} · {options.method}"
+    title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {shown} · {options.method}"
     aspect = spacing[1] / spacing[0] if spacing[0] > 0 and spacing[1] > 0 else 1.0
     try:
         with cohort.replaced(options.out) as fresh:
             figures.explanation_png(
-                images.to_display(pixels), images.from_model_grid(heat, geometry), title, fresh, said, aspect
+                images.to_display(pixels), images.from_model_grid(maps.heat[0], geometry), title, fresh, said, aspect
             )
     except OSError as error:
         raise InputError(f"{options.out} cannot be written: {error.strerror}. Choose another place.") from None
-    print(f"{said}; drawn for {classes[shown]} in {options.out}")
+    print(f"{said}; drawn for {shown} in {options.out}")
 
 
 def runs(options: argparse.Namespace, progress: _Progress) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from core.calibration import apply_temperature
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
 from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
+from core.explanations.question import Maps, Question
 from core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -88,17 +89,10 @@ class InferenceWorker:
         """Draw Monte-Carlo samples; see `mc_samples_local`."""
         return self._ask("mc_samples", bundle, {"images": images}, n_samples=n_samples, seed=seed)[1]
 
-    def explain(
-        self, bundle: Path, image: np.ndarray, head: str, class_index: int | None = None,
-        layer: str | None = None, method: str = "grad_cam",
-    ) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
-        """Make the heatmap of one slice; see `explain_local`."""
-        # JSON knows no integers of NumPy, and a class often comes from argmax.
-        class_index = None if class_index is None else int(class_index)
-        header, arrays = self._ask(
-            "explain", bundle, {"image": image}, head=head, class_index=class_index, layer=layer, method=method
-        )
-        return arrays["heat"], header["class_index"], header["layers"]
+    def explain(self, bundle: Path, images: np.ndarray, question: Question) -> Maps:
+        """Make heatmaps of slices; see `explain_local`."""
+        header, arrays = self._ask("explain", bundle, {"images": images}, question=asdict(question))
+        return Maps(arrays["heat"], tuple(header["targets"]), header["layer"], tuple(header["layers"]))
 
     def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
         """Let a Siamese run's references vote on each slice (n, S, S)."""
@@ -126,11 +120,16 @@ class InferenceWorker:
 
 def get_worker() -> InferenceWorker:
     """Return this process's worker; its child starts on first use."""
-    return _worker(str(get_settings().workspace))
+    return _worker(str(get_settings().workspace), "answers")
 
 
-@functools.lru_cache(maxsize=1)
-def _worker(workspace: str) -> InferenceWorker:
+def get_explainer() -> InferenceWorker:
+    """Return this process's worker for maps, a child of its own: a slow map must not hold up answers."""
+    return _worker(str(get_settings().workspace), "maps")
+
+
+@functools.lru_cache(maxsize=2)
+def _worker(workspace: str, work: str) -> InferenceWorker:
     # A child knows the bundles of the workspace that it was started with; forgotten, it ends with its pipe.
     return InferenceWorker()
 
@@ -287,55 +286,45 @@ def mc_samples_local(
     return {head: apply_temperature(p, _temperature(card, head)) for head, p in samples.items()}
 
 
-def explain_local(
-    bundle: Path, image: np.ndarray, head: str, class_index: int | None = None, layer: str | None = None,
-    method: str = "grad_cam",
-) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
-    """Make the heatmap of one slice in this process.
+def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
+    """Make heatmaps of slices in this process.
 
     Parameters
     ----------
     bundle : Path
-    image : ndarray, shape (S, S)
-    head : str
-        One of the card's classes' keys.
-    class_index : int, optional
-        The class to explain; the model's answer without.
-    layer : str, optional
-        Layer to make the map at; the card's cam_layer without.
-    method : str
-        One of `core.explanations.grad_cam.METHODS`.
+    images : ndarray, shape (n, S, S)
+    question : Question
 
     Returns
     -------
-    heat : ndarray of float32, shape (S, S)
-        From 0 to 1, on the model's grid (`core.images.from_model_grid` leads back to the slice's).
-    class_index : int
-        What it explains.
-    layers : list of str
-        Layers to choose from, the coarsest last.
+    Maps
 
     Raises
     ------
     BundleError, InputError
         As `predict_local`; also for a head, class, layer or method that there is not.
     """
-    from core.explanations.grad_cam import METHODS, check
+    from core.explanations.methods import METHODS, check
     from core.explanations.scores import map_layers
 
     card = bundles.read_card(bundle)
-    images = _checked(np.asarray(image)[None], card)
-    if head not in card["classes"]:
-        raise InputError(f"This model has no head {head!r}; it has {', '.join(card['classes'])}.")
-    if method not in METHODS:
-        raise InputError(f"There is no method {method!r}. Choose one of {', '.join(METHODS)}.")
-    view = _view(*_key(bundle, card), head, _stamp(bundle))
-    layer = layer or card["cam_layer"]
-    if class_index is None:
-        class_index = int(np.argmax(view.predict_on_batch(images[..., None])[0]))
-    chosen = np.array([class_index])
-    check(view, images, chosen, layer)
-    return METHODS[method](view, images, chosen, layer)[0], class_index, map_layers(view)
+    images = _checked(images, card)
+    if question.head not in card["classes"]:
+        raise InputError(f"This model has no head {question.head!r}; it has {', '.join(card['classes'])}.")
+    if question.method not in METHODS:
+        raise InputError(f"There is no method {question.method!r}. Choose one of {', '.join(METHODS)}.")
+    classes = card["classes"][question.head]
+    if question.target is not None and question.target not in classes:
+        raise InputError(f"{question.head} has no class {question.target!r}; it has {', '.join(classes)}.")
+    view = _view(*_key(bundle, card), question.head, _stamp(bundle))
+    layer = question.layer or card["cam_layer"]
+    check(view, images, layer)
+    if question.target is None:
+        chosen = np.argmax(view.predict_on_batch(images[..., None]), axis=1)
+    else:
+        chosen = np.full(len(images), classes.index(question.target))
+    heat = METHODS[question.method](view, images, chosen, layer)
+    return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)))
 
 
 def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
@@ -415,9 +404,8 @@ def _answer_mc_samples(header, arrays):
 
 
 def _answer_explain(header, arrays):
-    options = (header[name] for name in ("head", "class_index", "layer", "method"))
-    heat, class_index, layers = explain_local(Path(header["bundle"]), arrays["image"], *options)
-    return {"class_index": class_index, "layers": layers}, {"heat": heat}
+    maps = explain_local(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, {"heat": maps.heat}
 
 
 @contextmanager

@@ -1,175 +1,31 @@
-"""What the model looked at: image, overlay and heatmap; for a Siamese run, the jury."""
+"""What the model looked at, and whether a map of that may be believed; each view is a module of its own."""
 
 import streamlit as st
 
-from core import runs, studies
+from core import runs
 from core.errors import CoreError
-from pages.shared import cached, state, widgets
-from pages.shared.components.slice_viewer import one_slice, pack_heat, slice_viewer
-from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
-from pages.shared.intake import follow, uploader
-from pages.shared.subject import Subject, from_cohort, from_study
+from pages.shared import explain_cohort, explain_jury, explain_pairs, explain_shortcut, explain_slice, state, widgets
 
-METHODS = {
-    "grad_cam": "Grad-CAM",
-    "grad_cam_plus_plus": "Grad-CAM++",
-    "layer_cam": "Layer-CAM",
-    "score_cam": "Score-CAM (slow)",
-    "saliency": "Saliency",
+VIEWS = {
+    "Slice": explain_slice.draw,
+    "Cohort": explain_cohort.draw,
+    "Jury": explain_jury.draw,
+    "Pairs": explain_pairs.draw,
+    "Shortcut": explain_shortcut.draw,
 }
 
-widgets.header("Explain", "Which part of a slice speaks for a class, as the model sees it.")
-
-
-def subject() -> Subject | None:
-    """Return the slice that the address names, or None."""
-    if state.get(state.SLICE):
-        return from_cohort(st.session_state[state.COHORT], state.get(state.SLICE))
-    if state.get(state.STUDY):
-        study = studies.open_study(state.get(state.STUDY))
-        if study.status["state"] == "running":
-            follow(study)
-            return None
-        return from_study(study, state.get_int(state.ITEM))
-    return None
-
-
-def forget() -> None:
-    """Let go of the slice."""
-    state.put(**{state.SLICE: None, state.STUDY: None, state.ITEM: None})
-
-
-def choose_subject(run: runs.Run) -> None:
-    """Offer slices that the run was tested on, worst mistakes first, and an upload."""
-    st.markdown("#### A slice of this run")
-    st.caption("Test slices, wrong answers first. Any slice on Study, Browse or Errors also leads here.")
-    rows = cached.predictions(run)
-    rows = rows[rows["split"] == "test"] if (rows["split"] == "test").any() else rows
-    rows = rows[rows["y_true"].notna()]
-    wrong = rows["y_true"] != rows["y_pred"]
-    rows = rows.assign(wrong=wrong).sort_values(["wrong", "p"], ascending=False).drop_duplicates("key").head(24)
-    tiles = [
-        Tile(key=row.key, title=f"{row.y_pred} {100 * row.p:.0f} %", note=row.PatientID,
-             badge=f"truth: {row.y_true}" if row.wrong else "", tone="bad")
-        for row in rows.itertuples()
-    ]  # fmt: skip
-    of = rows.set_index("key")
-
-    def open_slice(key: str) -> None:
-        # The head that was wrong is the one to look at.
-        state.choose(cohort=of.at[key, "cohort"], x_head=of.at[key, "head"])
-        state.put(**{state.SLICE: key})
-
-    thumbnail_grid(tiles, cached.run_sheet(rows), selected=None, on_click=open_slice, key="suggestions", tile_px=140)
-    st.markdown("#### Or a file of yours")
-    uploader("explain")
-
-
-def controls(run: runs.Run, it: Subject) -> tuple[str, str | None, str | None, str]:
-    """Draw head, class, layer and method choice."""
-    one, two, three, four = st.columns(4)
-    card = run.card()
-    # The sequence first: it is what people ask about.
-    head = one.selectbox("Head", list(card["classes"])[::-1], key="x_head", bind="query-params")
-    target = two.selectbox(
-        "Class", ["predicted", *card["classes"][head]], key="x_class", bind="query-params",
-        help="Whose evidence is shown: the model's answer, or any other class.",
-    )  # fmt: skip
-    layers = cached.explain(run, it, head, None, None, "grad_cam")[2]
-    layer = three.selectbox(
-        "Layer", layers, index=layers.index(card["cam_layer"]), key="x_layer", bind="query-params",
-        help="Deeper layers know more and see coarser.",
-    )  # fmt: skip
-    method = four.selectbox("Method", list(METHODS), format_func=METHODS.get, key="x_method", bind="query-params")
-    # The usual layer under its other name, so that one map is not made twice.
-    return head, None if target == "predicted" else target, None if layer == card["cam_layer"] else layer, method
-
-
-def figure(run: runs.Run, it: Subject) -> None:
-    """Draw the three pictures, what the model says, and the download."""
-    with st.spinner("Asking the model"):
-        head, target, layer, method = controls(run, it)
-        card = run.card()
-        classes = card["classes"][head]
-        proba = cached.predict(run, it)[head]
-        heat, shown, _ = cached.explain(run, it, head, classes.index(target) if target else None, layer, method)
-    stack, piece = one_slice(it.pixels, it.place)
-    slice_viewer(
-        [stack], [piece], key="explain-viewer", heat=pack_heat(heat),
-        panels=(("image", "Image"), ("overlay", f"Overlay: {classes[shown]}"), ("heat", "Heatmap")), height_px=400,
-    )  # fmt: skip
-    answer, words = st.columns([1.3, 1], gap="large")
-    with answer:
-        best = int(proba.argmax())
-        st.html(
-            f"<b>{head.capitalize()}</b>: the model says {widgets.chip(classes[best], 'info')} "
-            f"the header says {widgets.chip(widgets.show(it.labels.get(head)), 'plain')}" + widgets.bars(proba, classes)
-        )
-    with words:
-        st.markdown(
-            f"Where **{METHODS[method]}** finds evidence for **{classes[shown]}** in layer "
-            f"`{layer or card['cam_layer']}`. It says what the model used, not what is true, and it is "
-            "coarse: one cell of the layer covers many pixels."
-        )
-        answered = f"The model says {classes[best]}, {100 * proba[best]:.0f} %"
-        title = f"{it.title} · {run.config.name} · {head}: {classes[shown]} · {METHODS[method]}"
-        st.download_button(
-            "Download as PNG",
-            cached.png(title, answered, it, heat),
-            "explanation.png",
-            "image/png",
-            icon=":material/download:",
-        )
-
-
-def jury(run: runs.Run, it: Subject) -> None:
-    """Draw the reference slices of each class, most alike first, and the vote."""
-    st.markdown("#### The jury")
-    with st.spinner("Calling the jury"):
-        verdict = cached.jury(run, it)
-    st.markdown(
-        f"The slice was compared with {len(verdict.similarities)} reference slices of training patients. "
-        f"They vote for **{verdict.winner}**."
-    )
-    columns = st.columns(len(verdict.votes))
-    for column, (name, share) in zip(columns, verdict.votes.items(), strict=True):
-        column.metric(name, f"{100 * share:.0f} %")
-    tiles = [
-        Tile(key=str(place), title=f"{label} · {alike:.2f}", note=patient, badge=f"#{place + 1}",
-             tone="good" if label == verdict.winner else "")
-        for place, (label, alike, patient) in enumerate(
-            zip(verdict.labels, verdict.similarities, verdict.patients, strict=True)
-        )
-    ]  # fmt: skip
-    thumbnail_grid(tiles, sheet(verdict.pictures), selected=None, on_click=lambda key: None, key="jury", tile_px=104)
-    st.caption("Reference slices, most alike first, with their cosine similarity (1 is the same direction).")
-
-
-def page(run: runs.Run) -> None:
-    """Draw the page of one run."""
-    # What was drawn here before goes at once, not when the model has answered.
-    slot = st.empty()
-    it = subject()
-    if it is None:
-        if not state.get(state.STUDY):
-            with slot.container():
-                choose_subject(run)
-        return
-    slot.empty()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{it.title}**", width="content")
-        st.button("Another slice", icon=":material/arrow_back:", on_click=forget)
-    if run.config.kind == "siamese":
-        jury(run, it)
-    figure(run, it)
-
+widgets.header("Explain", "Which part of a slice speaks for a class, and whether that picture may be believed.")
 
 try:
     run_id = st.session_state[state.RUN]
     if run_id is None:
         widgets.empty("No finished run yet", "Start one on **Train**; when it is done it can be chosen in the sidebar.")
     else:
-        page(runs.read_run(run_id))
+        view = st.segmented_control(
+            "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
+            label_visibility="collapsed", required=True,
+        )  # fmt: skip
+        VIEWS[view](runs.read_run(run_id))
 except CoreError as error:
     st.error(str(error))
-    st.button("Choose another slice", on_click=forget)
+    st.button("Choose another slice", on_click=explain_slice.forget)

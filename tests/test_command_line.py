@@ -42,6 +42,7 @@ def model(monkeypatch):
     card = {"classes": CLASSES, "input_shape": [32, 32, 1], "unsure_below": {}}
     monkeypatch.setattr(bundle, "read_card", lambda folder: card)
     monkeypatch.setattr(inference, "get_worker", Worker)
+    monkeypatch.setattr(inference, "get_explainer", Worker)
 
 
 def one_line(capsys) -> str:

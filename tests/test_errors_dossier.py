@@ -16,6 +16,7 @@ from core.judgements import said_of
 def judged(small, monkeypatch):  # noqa: F811
     """The shipped run with a map, neighbours and three doubtful labels."""
     monkeypatch.setattr(inference, "get_worker", FakeWorker)
+    monkeypatch.setattr(inference, "get_explainer", FakeWorker)
     run = runs.read_run("shipped")
     rows = run.predictions()
     np.save(run.folder / "embeddings.npy", np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32))

@@ -20,6 +20,7 @@ def measured(small):
     run = runs.read_run("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "get_worker", FakeWorker)
+        patch.setattr(inference, "get_explainer", FakeWorker)
         stress.work(run, 5)
     positions.write(run, lambda share, message: None)
     return run

@@ -8,7 +8,7 @@ from core.explanations import jury
 
 keras = pytest.importorskip("keras")
 
-from core.explanations import grad_cam, scores  # noqa: E402  needs keras
+from core.explanations import methods, scores  # noqa: E402  needs keras
 
 CELL = 8
 BRIGHT, CHECKED = 0, 1
@@ -42,26 +42,26 @@ def peak_cell(heat):
 
 
 @pytest.mark.parametrize("size", [64, 63])
-@pytest.mark.parametrize("method", grad_cam.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_maximum_is_where_the_model_looks(method, size):
     view = scores.logits_view(looking_model(size), "sequence")
     places = [((2, 5), (6, 1)), ((0, 0), (5, 6)), ((6, 3), (1, 1))]
     images = np.stack([picture(*place, size) for place in places])
     for class_index in (BRIGHT, CHECKED):
-        heat = grad_cam.METHODS[method](view, images, np.full(3, class_index), "map")
+        heat = methods.METHODS[method](view, images, np.full(3, class_index), "map")
         assert heat.shape == images.shape and heat.dtype == np.float32
         assert heat.min() >= 0
         np.testing.assert_allclose(heat.max(axis=(1, 2)), 1)
         assert [peak_cell(one) for one in heat] == [place[class_index] for place in places]
 
 
-@pytest.mark.parametrize("method", grad_cam.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_same_twice_and_weights_unchanged(method):
     model = looking_model()
     before = [w.copy() for w in model.get_weights()]
     view = scores.logits_view(model, "sequence")
     images = picture((2, 2), (5, 5))[None]
-    first, second = (grad_cam.METHODS[method](view, images, np.array([0]), "map") for _ in range(2))
+    first, second = (methods.METHODS[method](view, images, np.array([0]), "map") for _ in range(2))
     np.testing.assert_array_equal(first, second)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -72,20 +72,20 @@ def test_batch_equals_one_at_a_time(method):
     view = scores.logits_view(looking_model(), "sequence")
     images = np.stack([picture((1, 1), (3, 3)), picture((4, 6), (0, 2)), picture((7, 7), (2, 0))])
     classes = np.array([0, 1, 0])
-    together = grad_cam.METHODS[method](view, images, classes, "map")
+    together = methods.METHODS[method](view, images, classes, "map")
     for i in range(3):
-        alone = grad_cam.METHODS[method](view, images[[i]], classes[[i]], "map")
+        alone = methods.METHODS[method](view, images[[i]], classes[[i]], "map")
         np.testing.assert_allclose(together[i], alone[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("method", grad_cam.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_siamese_map_points_at_the_class_of_the_prototype(method):
     model = looking_model()
     encoder = keras.Model(model.input, model.get_layer("features").output, name="encoder")
     view = scores.prototype_view(encoder, np.eye(2))
     image = picture((2, 5), (6, 1))[None]
     for class_index, cell in ((BRIGHT, (2, 5)), (CHECKED, (6, 1))):
-        heat = grad_cam.METHODS[method](view, image, np.array([class_index]), "map")
+        heat = methods.METHODS[method](view, image, np.array([class_index]), "map")
         if method == "saliency":
             # Making the other thing weaker also turns the embedding towards this class.
             assert peak_cell(heat[0]) in ((2, 5), (6, 1))
@@ -99,14 +99,14 @@ def test_sure_models_still_have_a_map():
     model.get_layer("sequence").set_weights([np.array([[1e5, 0], [0, 1e5]]), np.zeros(2)])
     view = scores.logits_view(model, "sequence")
     for method in ("grad_cam", "grad_cam_plus_plus", "layer_cam"):
-        heat = grad_cam.METHODS[method](view, picture((2, 5), (6, 1))[None], np.array([0]), "map")
+        heat = methods.METHODS[method](view, picture((2, 5), (6, 1))[None], np.array([0]), "map")
         assert peak_cell(heat[0]) == (2, 5)
 
 
 def test_nothing_speaks_for_the_class():
     view = scores.logits_view(looking_model(), "sequence")
     flat = np.full((1, 64, 64), 0.1, np.float32)
-    assert grad_cam.grad_cam(view, flat, np.array([0]), "map").max() == 0
+    assert methods.grad_cam(view, flat, np.array([0]), "map").max() == 0
 
 
 def test_dropout_stays_off():
@@ -118,7 +118,7 @@ def test_dropout_stays_off():
     model = keras.Model(image, keras.layers.Dense(3, activation="softmax", name="plane")(x))
     view = scores.logits_view(model, "plane")
     images = np.random.default_rng(0).random((1, 32, 32), dtype=np.float32)
-    maps = [grad_cam.grad_cam(view, images, np.array([1]), "map") for _ in range(3)]
+    maps = [methods.grad_cam(view, images, np.array([1]), "map") for _ in range(3)]
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(maps[0], maps[2])
 
@@ -149,16 +149,15 @@ def test_layers_to_choose_from():
     [
         ({"layer": "nothing"}, "No map can be made at layer 'nothing'. This model has map."),
         ({"layer": "features"}, "No map can be made at layer 'features'"),
-        ({"class_index": np.array([2])}, "A class is a number from 0 to 1 here; received \\[2\\]"),
         ({"images": np.full((1, 64, 64), np.nan)}, "not finite"),
     ],
 )
 def test_refusals(change, message):
     view = scores.logits_view(looking_model(), "sequence")
-    good = {"images": np.zeros((1, 64, 64)), "class_index": np.array([0]), "layer": "map"}
-    grad_cam.check(view, **good)
+    good = {"images": np.zeros((1, 64, 64)), "layer": "map"}
+    methods.check(view, **good)
     with pytest.raises(InputError, match=message):
-        grad_cam.check(view, **{**good, **change})
+        methods.check(view, **{**good, **change})
 
 
 # The jury ---------------------------------------------------------------------------------------------

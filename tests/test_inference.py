@@ -14,6 +14,7 @@ from core.calibration import apply_temperature
 from core.config import RunConfig
 from core.errors import BundleError, ChildTimeout, ConfigError, InputError
 from core.explanations.jury import Jury, unit
+from core.explanations.question import Question
 from core.settings import PROJECT_DIR, get_settings
 
 SIZE = 32
@@ -111,15 +112,17 @@ def test_samples_repeat_by_seed_and_leave_the_model_deterministic(bundles, worke
 @pytest.mark.parametrize(("kind", "head"), [("dual", "plane"), ("dual", "sequence"), ("siamese", "sequence")])
 def test_explains_its_own_answer(bundles, worker, images, kind, head):
     answer = worker.predict(bundles[kind], images[:1]).heads[head][0].argmax()
-    heat, class_index, layers = worker.explain(bundles[kind], images[0], head)
-    assert class_index == answer
-    assert heat.shape == (SIZE, SIZE) and heat.dtype == np.float32
-    assert heat.min() >= 0 and heat.max() <= 1
-    assert bundle.read_card(bundles[kind])["cam_layer"] == layers[-1]
-    again, _, _ = worker.explain(bundles[kind], images[0], head, int(answer), layers[-1])
-    np.testing.assert_allclose(again, heat, atol=1e-6)
-    other, shown, _ = worker.explain(bundles[kind], images[0], head, 1 - min(answer, 1), layers[0], "layer_cam")
-    assert shown != answer and np.abs(other - heat).max() > 0
+    answer = CLASSES[head][answer]
+    maps = worker.explain(bundles[kind], images[:1], Question(head))
+    assert maps.targets == (answer,)
+    assert maps.heat.shape == (1, SIZE, SIZE) and maps.heat.dtype == np.float32
+    assert maps.heat.min() >= 0 and maps.heat.max() <= 1
+    assert bundle.read_card(bundles[kind])["cam_layer"] == maps.layers[-1] == maps.layer
+    again = worker.explain(bundles[kind], images[:1], Question(head, answer, maps.layers[-1]))
+    np.testing.assert_allclose(again.heat, maps.heat, atol=1e-6)
+    another = next(name for name in CLASSES[head] if name != answer)
+    other = worker.explain(bundles[kind], images[:1], Question(head, another, maps.layers[0], "layer_cam"))
+    assert other.targets == (another,) and np.abs(other.heat - maps.heat).max() > 0
 
 
 def test_jury_votes_as_the_model_predicts(bundles, worker, images):
@@ -135,10 +138,18 @@ def test_jury_votes_as_the_model_predicts(bundles, worker, images):
         (lambda w, b, i: w.predict(b["dual"], i[:, :16]), InputError, r"\(n, 32, 32\); received \(70, 16, 32\)"),
         (lambda w, b, i: w.predict(b["dual"], i * np.nan), InputError, "not finite"),
         (lambda w, b, i: w.predict(b["dual"].parent, i), BundleError, "no model card"),
-        (lambda w, b, i: w.explain(b["dual"], i[0], "colour"), InputError, "no head 'colour'; it has plane, sequence"),
-        (lambda w, b, i: w.explain(b["dual"], i[0], "plane", 9), InputError, "from 0 to 2"),
-        (lambda w, b, i: w.explain(b["dual"], i[0], "plane", 0, "x"), InputError, "layer 'x'"),
-        (lambda w, b, i: w.explain(b["dual"], i[0], "plane", 0, None, "magic"), InputError, "Choose one of grad_cam"),
+        (
+            lambda w, b, i: w.explain(b["dual"], i[:1], Question("colour")),
+            InputError,
+            "no head 'colour'; it has plane, sequence",
+        ),
+        (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", "x")), InputError, "no class 'x'"),
+        (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", layer="x")), InputError, "layer 'x'"),
+        (
+            lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", method="magic")),
+            InputError,
+            "Choose one of grad_cam",
+        ),
         (lambda w, b, i: w.mc_samples(b["dual"], i, 0), ConfigError, "at least 1"),
     ],
 )
@@ -179,10 +190,11 @@ def test_asking_loads_no_tensorflow_here(bundles):
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from core import inference\n"
+        "from core.explanations.question import Question\n"
         "worker = inference.get_worker()\n"
         "image = np.zeros((32, 32), 'float32')\n"
         "worker.predict(Path(sys.argv[1]), image[None])\n"
-        "worker.explain(Path(sys.argv[1]), image, 'plane')\n"
+        "worker.explain(Path(sys.argv[1]), image[None], Question('plane'))\n"
         "print(sorted({'tensorflow', 'keras', 'tf_keras_vis'} & set(sys.modules)))\n"
         "worker.close()\n"
     )

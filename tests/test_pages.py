@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import analyses, cohort, inference, runs, studies
 from core.config import RunConfig
+from core.explanations.question import Maps
 from core.settings import get_settings
 from core.similar import Embeddings
 from pages.shared import cached
@@ -106,8 +107,9 @@ class FakeWorker:
         proba = np.tile(np.array([[0.8, 0.2]], np.float32), (len(images), 1))
         return inference.Prediction({"sequence": proba}, {"sequence": CLASSES}, np.zeros((len(images), 4), np.float32))
 
-    def explain(self, bundle, image, head, class_index=None, layer=None, method="grad_cam"):
-        return np.linspace(0, 1, image.size).reshape(image.shape), class_index or 0, ["first", "last"]
+    def explain(self, bundle, images, question):
+        heat = np.linspace(0, 1, images.size, dtype=np.float32).reshape(images.shape)
+        return Maps(heat, (question.target or CLASSES[0],) * len(images), question.layer or "last", ("first", "last"))
 
 
 def open_page(name: str, **address: str) -> AppTest:
@@ -366,6 +368,7 @@ def test_errors_survives_nonsense_in_the_address(small):
 
 def test_explain_draws_a_slice_of_the_cohort(small, monkeypatch):
     monkeypatch.setattr(inference, "get_worker", FakeWorker)
+    monkeypatch.setattr(inference, "get_explainer", FakeWorker)
     app = open_page("explain", cohort="small", slice=key_of(small, 0))
     assert [box.label for box in app.main.selectbox] == ["Head", "Class", "Layer", "Method"]
     assert "the model says" in words(app) and "80 %" in words(app)
@@ -412,6 +415,7 @@ def test_study_is_read_and_shown(small, monkeypatch):
     assert SECRET not in words(app)
     assert [button.label for button in app.button].count("Explain this slice") == 2
     monkeypatch.setattr(inference, "get_worker", FakeWorker)
+    monkeypatch.setattr(inference, "get_explainer", FakeWorker)
     assert "the model says" in words(open_page("explain", study=study.id, item="0"))
 
 

@@ -1,1 +1,1 @@
-"""Why a model answers as it does: maps (heavy: `grad_cam`, `scores`) and the Siamese jury (light: `jury`)."""
+"""Why a model answers as it does. Maps are heavy (`methods`, `scores`); the jury and `question` load no Keras."""

@@ -59,6 +59,7 @@ from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
 from core.explanations.jury import JURY_FILE, Verdict
+from core.explanations.question import Maps, Question
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
 from core.overview import Overview, look_over
@@ -1022,22 +1023,16 @@ def _predict(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subjec
     return {head: proba[0] for head, proba in answer.heads.items()}
 
 
-def explain(
-    run: runs.Run, subject, head: str, class_index: int | None, layer: str | None, method: str
-) -> tuple[np.ndarray, int, list[str]]:
-    """Heatmap on the slice's own grid (0 to 1), the class it is of, and the layers there are."""
-    stamp = _stamp(run.bundle / "card.json")
-    return _explain(run.id, subject.id, stamp, head, class_index, layer, method, run, subject)
+def explain(run: runs.Run, subject, question: Question) -> Maps:
+    """The map of one slice, on the slice's own grid."""
+    return _explain(run.id, subject.id, _stamp(run.bundle / "card.json"), question, run, subject)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _explain(
-    run_id: str, subject_id: str, stamp: tuple, head: str, class_index: int | None, layer: str | None, method: str,
-    _run: runs.Run, _subject,
-) -> tuple[np.ndarray, int, list[str]]:  # fmt: skip
+def _explain(run_id: str, subject_id: str, stamp: tuple, question: Question, _run: runs.Run, _subject) -> Maps:
     image, geometry = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
-    heat, shown, layers = inference.get_worker().explain(_run.bundle, image, head, class_index, layer, method)
-    return images.from_model_grid(heat, geometry), shown, layers
+    maps = inference.get_explainer().explain(_run.bundle, image[None], question)
+    return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

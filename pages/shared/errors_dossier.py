@@ -10,6 +10,7 @@ from PIL import Image
 
 from core import cohort, figures, images, uncertainty
 from core.errors import CoreError
+from core.explanations.question import Question
 from pages.shared import cached, errors_sayings, state, tasks, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.errors_choice import Chosen
@@ -201,7 +202,7 @@ def show_heat(key: tuple) -> None:
 def heat_png(one: Dossier) -> np.ndarray:
     """Ask the worker where the model looked, and lay it over the slice: (rows, columns, 3) uint8."""
     it = from_cohort(one.row["cohort"], one.key)
-    found = cached.explain(one.chosen.run, it, one.chosen.head, None, None, "grad_cam")[0]
+    found = cached.explain(one.chosen.run, it, Question(one.chosen.head)).heat[0]
     shown = Image.fromarray(images.to_display(it.pixels)).convert("RGB")
     shown = Image.blend(shown, Image.fromarray(figures.viridis(found)), 0.5)
     return np.asarray(shown.resize((round(_HEAT_PX * it.aspect * shown.width / shown.height), _HEAT_PX)))

@@ -64,19 +64,16 @@ METHODS: dict[str, Method] = {
 }
 
 
-def check(view: keras.Model, images: np.ndarray, class_index: np.ndarray, layer: str) -> None:
+def check(view: keras.Model, images: np.ndarray, layer: str) -> None:
     """Refuse what no map can be made of.
 
     Raises
     ------
     InputError
-        For images that are not finite, a class or a layer that the view does not have, or one without a map.
+        For images that are not finite, and for a layer that the view does not have, or one without a map.
     """
-    n_classes = view.outputs[0].shape[-1]
     if not np.isfinite(images).all():
         raise InputError("The picture holds values that are not finite (NaN or infinity), so it cannot be explained.")
-    if np.any((class_index < 0) | (class_index >= n_classes)):
-        raise InputError(f"A class is a number from 0 to {n_classes - 1} here; received {class_index.tolist()}.")
     found = next((one for one in view.layers if one.name == layer), None)
     if found is None or len(getattr(found.output, "shape", ())) != 4:
         known = ", ".join(map_layers(view)) or "no layer with a map: it has no convolution"
