@@ -5,6 +5,27 @@ import numpy as np
 from keras import ops
 
 
+class Distillation(keras.layers.Layer):
+    """Hand answers on, and count how far they are from the mean answer of teachers (Hinton et al., arXiv:1503.02531).
+
+    Parameters
+    ----------
+    weight : float
+        Of this part of the loss.
+    """
+
+    def __init__(self, weight: float, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, inputs):
+        """Take own answers and then each teacher's, [(n, classes), …], probabilities; give back the own ones."""
+        own, *teachers = inputs
+        wanted = ops.stop_gradient(sum(teachers) / len(teachers))
+        self.add_loss(self.weight * ops.mean(ops.categorical_crossentropy(wanted, own)))
+        return own
+
+
 class Changes(keras.layers.Layer):
     """Change slices as scanners, exporters and heads do: place, tone, shading, sharpness, noise.
 
@@ -15,12 +36,14 @@ class Changes(keras.layers.Layer):
     ----------
     strength : float
         1 as measured best; 0 only mirrors left to right, half the time.
+    tones : float
+        How much of that tones take part in: strong ones hide a dim scalp, which tells an echo-planar readout.
     seed : int, optional
     """
 
-    def __init__(self, strength: float = 1.0, seed: int | None = None, **kwargs):
+    def __init__(self, strength: float = 1.0, tones: float = 1.0, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.strength = strength
+        self.strength, self.tones = strength, tones
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs, training=False):
@@ -60,7 +83,7 @@ class Changes(keras.layers.Layer):
         return ops.image.affine_transform(x, transform, interpolation="bilinear", fill_mode="constant")
 
     def _toned(self, x):
-        s = self.strength
+        s = self.strength * self.tones
         low, high = self._uniform(x, -0.05 * s, 0.05 * s), self._uniform(x, 1 - 0.2 * s, 1 + 0.2 * s)
         x = ops.clip((x - low) / (high - low), 0.0, 1.0)
         return (x + 1e-6) ** ops.exp(self._normal((ops.shape(x)[0], 1, 1, 1), 0.22 * s))

@@ -48,7 +48,7 @@ def exported(image: np.ndarray, size: int, odds: Nuisances, rng: np.random.Gener
     model, _ = images.to_model_input(image, None, size)
     if rng.random() < odds.windowed:
         # a narrow or a wide window
-        low, high = rng.uniform(-0.06, 0.1), rng.uniform(0.65, 1.2)
+        low, high = rng.uniform(-0.06, 0.07), rng.uniform(0.65, 1.2)
         model = np.clip((model - low) / (high - low), 0, 1)
     if rng.random() < odds.toned:
         model = model ** np.exp(rng.normal(0, 0.25))

@@ -140,12 +140,12 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
         end = side // 2 + round(rng.uniform(5, 90))
         pictures = [np.where(np.arange(side)[:, None] < end, picture, 0) for picture in pictures]
     if echo_planar:
-        pictures = _echo_planar(pictures, kept, rng)
-        spacing = rng.uniform(1.0, 2.7) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.8, 4.0)
+        pictures = _echo_planar(pictures, kept, scan.labels(seen.brain, at, side) > 0, rng)
+        spacing = rng.uniform(1.2, 3.0) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.8, 4.0)
     else:
         blur = rng.uniform(0.3, 0.8) if protocol.sequence != "ASL" else rng.uniform(1, 3)
         pictures = [ndimage.gaussian_filter(picture, blur) for picture in pictures]
-        spacing = rng.uniform(0.9, 1.9)
+        spacing = rng.uniform(0.7, 1.7)
     if rng.random() < odds.reformatted:
         way = rng.integers(2**31)
         pictures = [reformatted(picture, np.random.default_rng(way)) for picture in pictures]
@@ -177,12 +177,18 @@ def _fibres(pictures: list[np.ndarray], white: np.ndarray, protocol: Protocol, r
     return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1)) for picture in pictures]
 
 
-def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, rng) -> list[np.ndarray]:
+def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, brain: np.ndarray, rng) -> list[np.ndarray]:
     """Distortion, blur and ghosts, all along the phase direction (the columns)."""
     shape = pictures[0].shape
     shift = rng.uniform(0, 4) * scan.smooth_field(rng, shape, 4)
     # Near air in the head the field is worst: there signal is stretched, or piles up.
-    shift += rng.choice([-1, 1]) * rng.uniform(0, 12) * (1 - kept)
+    shift += rng.choice([-1, 1]) * rng.uniform(0, 15) * (1 - kept)
+    if brain.any():
+        # The field is made even over the brain alone: face and neck are torn and lose signal.
+        away = np.minimum(ndimage.distance_transform_edt(~brain) / 70, 1).astype(np.float32)
+        shift += rng.uniform(0, 40) * away**2 * scan.smooth_field(rng, shape, 9)
+        fades = 1 - rng.uniform(0, 0.9) * away
+        pictures = [picture * fades for picture in pictures]
     # Signal decays along the train, which blurs its direction; functional runs pay for speed with resolution.
     blur = (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.8))
     share = rng.uniform(0.01, 0.08) if rng.random() < 0.5 else 0.0
