@@ -90,27 +90,39 @@ class InferenceWorker:
         return self._ask("mc_samples", bundle, {"images": images}, n_samples=n_samples, seed=seed)[1]
 
     def explain(self, bundle: Path, images: np.ndarray, question: Question) -> Maps:
-        """Make heatmaps of slices; see `explain_local`."""
-        header, arrays = self._ask("explain", bundle, {"images": images}, question=asdict(question))
+        """Make heatmaps of slices, within ``explain_timeout_s`` of the settings; see `explain_local`."""
+        limit = get_settings().explain_timeout_s
+        header, arrays = self._ask("explain", bundle, {"images": images}, limit, question=asdict(question))
         return Maps(arrays["heat"], tuple(header["targets"]), header["layer"], tuple(header["layers"]))
+
+    def layers(self, bundle: Path, head: str) -> tuple[str, ...]:
+        """Name the layers that maps of a head can be made at; see `layers_local`."""
+        return tuple(self._ask("layers", bundle, {}, head=head)[0]["layers"])
 
     def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
         """Let a Siamese run's references vote on each slice (n, S, S)."""
         return _verdicts(bundle, self.predict(bundle, images))
 
+    def stop(self) -> None:
+        """End what the child is answering, from another thread: there it raises `core.errors.ChildStopped`."""
+        self._child.stop()
+
     def close(self) -> None:
         """End the child; the next question starts a new one."""
         self._child.close()
 
-    def _ask(self, do: str, bundle: Path, arrays: dict[str, np.ndarray], **more: Any):
+    def _ask(
+        self, do: str, bundle: Path, arrays: dict[str, np.ndarray], timeout_s: float | None = None, **more: Any
+    ):
+        timeout_s = timeout_s or get_settings().predict_timeout_s
         header = {"do": do, "bundle": str(Path(bundle).resolve()), **more}
         arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
         try:
             try:
-                return self._child.request(header, arrays, get_settings().predict_timeout_s)
+                return self._child.request(header, arrays, timeout_s)
             except ChildDied:
                 # Somebody, or the system, ended it while it was idle: that is no fault of this question.
-                return self._child.request(header, arrays, get_settings().predict_timeout_s)
+                return self._child.request(header, arrays, timeout_s)
         except ChildError as error:
             kind = getattr(error, "kind", None)
             if kind is None:
@@ -327,6 +339,13 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)))
 
 
+def layers_local(bundle: Path, head: str) -> tuple[str, ...]:
+    """Name the layers that maps of a head can be made at, the coarsest last; none for a model without convolution."""
+    from core.explanations.scores import map_layers
+
+    return tuple(map_layers(_view(*_key(bundle, bundles.read_card(bundle)), head, _stamp(bundle))))
+
+
 def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
     """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
     return _verdicts(bundle, predict_local(bundle, images))
@@ -408,6 +427,10 @@ def _answer_explain(header, arrays):
     return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, {"heat": maps.heat}
 
 
+def _answer_layers(header, arrays):
+    return {"layers": layers_local(Path(header["bundle"]), header["head"])}, {}
+
+
 @contextmanager
 def _no_banner() -> Iterator[None]:
     """Swallow what TensorFlow's C++ half prints on loading, which no log level reaches."""
@@ -431,7 +454,7 @@ def main() -> None:
     backend_tensorflow.limit_threads(cores)
     # Trainings may have several; one is enough to answer.
     backend_tensorflow.choose_device(get_settings().device.split(",")[0])
-    serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain})
+    serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain, "layers": _answer_layers})
 
 
 if __name__ == "__main__":
