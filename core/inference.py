@@ -111,9 +111,7 @@ class InferenceWorker:
         """End the child; the next question starts a new one."""
         self._child.close()
 
-    def _ask(
-        self, do: str, bundle: Path, arrays: dict[str, np.ndarray], timeout_s: float | None = None, **more: Any
-    ):
+    def _ask(self, do: str, bundle: Path, arrays: dict[str, np.ndarray], timeout_s: float | None = None, **more: Any):
         timeout_s = timeout_s or get_settings().predict_timeout_s
         header = {"do": do, "bundle": str(Path(bundle).resolve()), **more}
         arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
@@ -454,7 +452,14 @@ def main() -> None:
     backend_tensorflow.limit_threads(cores)
     # Trainings may have several; one is enough to answer.
     backend_tensorflow.choose_device(get_settings().device.split(",")[0])
-    serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain, "layers": _answer_layers})
+    serve(
+        {
+            "predict": _answer_predict,
+            "mc_samples": _answer_mc_samples,
+            "explain": _answer_explain,
+            "layers": _answer_layers,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -111,6 +111,9 @@ class FakeWorker:
         heat = np.linspace(0, 1, images.size, dtype=np.float32).reshape(images.shape)
         return Maps(heat, (question.target or CLASSES[0],) * len(images), question.layer or "last", ("first", "last"))
 
+    def layers(self, bundle, head):
+        return "first", "last"
+
 
 def open_page(name: str, **address: str) -> AppTest:
     """Run a page as a link would open it."""

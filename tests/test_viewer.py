@@ -178,6 +178,6 @@ def test_message_holds_its_header_and_all_bytes(monkeypatch):
     (length,) = struct.unpack_from("<I", data)
     header = json.loads(data[4 : 4 + length])
     assert data[4 + length :] == piece.packed + b"heat"
-    assert header["sizes"] == [len(piece.packed), 4] and header["has_heat"]
+    assert header["sizes"] == [len(piece.packed), 4] and header["heat_sets"][0]["ready"] == [0]
     assert [panel["kind"] for panel in header["panels"]] == ["image", "heat"]
     assert header["stacks"][0]["rows"] == 2 and "Whole head" in header["stacks"][0]["presets"]
