@@ -75,6 +75,9 @@ def draw(run: runs.Run, stamp: str) -> Choice:
         help="Why the class rather than this one: the evidence that tells the two apart.",
     )  # fmt: skip
     layer = _layer(run, head, stamp, next(columns))
+    if state.get(state.X_METHOD) in METHOD_WORDS:
+        # The address has the widget's words; links and people write the short name.
+        state.choose(**{state.X_METHOD: state.get(state.X_METHOD)})
     method = next(columns).selectbox(
         "Method", list(METHOD_WORDS), format_func=METHOD_WORDS.get, key=state.X_METHOD, bind="query-params",
         disabled=show == "Methods",

@@ -11,12 +11,14 @@ from core.explanations import map_files
 from core.explanations.map_desk import Answered, Made, Result
 from core.explanations.question import METHOD_WORDS
 from pages.shared.explain_controls import Choice
-from pages.shared.explain_grid import Sheet, of_what
+from pages.shared.explain_grid import Column, Sheet
 from pages.shared.series import Series
 
 
-def draw(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, answer: Result | None) -> None:
-    """Draw the menu of downloads."""
+def draw(
+    run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, answer: Result | None, ticking: bool
+) -> None:
+    """Draw the menu of downloads; closed while the page is `ticking`, for each redraw takes back what it offered."""
     made = next((found for column in range(len(sheet.columns)) if (found := sheet.made(column, at))), None)
     if made is None:
         return
@@ -29,6 +31,9 @@ def draw(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, a
             "Figure (SVG)": (partial(give, "svg"), f"{file}.svg"),
             "Numbers (npz)": (partial(numbers, run, series, choice, at, made), f"{file}.npz"),
         } | buttons
+    if ticking:
+        st.popover("Save", icon=":material/download:", disabled=True, help="When the maps are made, or cancelled.")
+        return
     with st.popover("Save", icon=":material/download:"):
         for label, (make, name) in buttons.items():
             st.download_button(label, make, name, key=f"explain-{label}", on_click="ignore", width="stretch")
@@ -45,7 +50,7 @@ def figure(
 ) -> bytes:
     """Write image, overlay and map as one figure, ``png`` or ``svg``."""
     it = series.subject(series.places[at])
-    title = f"{series.title(at)} · {title_of(run, choice, of_what(made, choice.question))}"
+    title = f"{series.title(at)} · {title_of(run, choice, Column('', {}).says(made, choice.question))}"
     said = said_of(run, choice, answer)
     display, heat = images.to_display(it.pixels), made.on_slice()
     if kind == "svg":
@@ -92,9 +97,11 @@ def contact_sheet(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, a
         made = sheet.made(column, one)
         it = series.subject(series.places[one])
         ask = sheet.columns[column].asks.get(one)
-        words = f"{name} · {of_what(made, ask.question)}" if made and choice.show != "Classes" else name
+        words = (
+            " · ".join(part for part in (name, sheet.columns[column].says(made, ask.question)) if part) if made else ""
+        )
         tiles.append(map_files.MapTile(
             images.to_display(it.pixels), made.on_slice() if made else None,
-            words if made else f"{name} · no map yet", it.aspect,
+            " · ".join(part for part in (name, said) if part), it.aspect,
         ))  # fmt: skip
     return map_files.contact_sheet(tiles, title, subtitle)

@@ -29,11 +29,23 @@ class Column:
         By slice; None where nothing can be asked.
     spread : bool
         Whether it is the spread over passes that is shown.
+    named : bool
+        Whether the picture's name says already which class it is of.
     """
 
     id: str
     asks: dict[int, Ask | None]
     spread: bool = False
+    named: bool = False
+
+    def says(self, made: Made, question: Question) -> str:
+        """Say what a map is of, where its picture does not."""
+        if self.spread:
+            return ""
+        what = "" if self.named else made.target
+        if question.against:
+            what = f"{what} rather than {question.against}".strip()
+        return ": ".join(part for part in (what, "" if made.heat.any() else "nothing speaks for it") if part)
 
 
 @dataclass(frozen=True)
@@ -119,16 +131,10 @@ def _set_of(column: Column) -> HeatSet:
         found = maps_desk().found(ask)
         if isinstance(found, Made):
             ready.append(at)
-            names[str(at)] = "" if column.spread else of_what(found, ask.question)
+            names[str(at)] = column.says(found, ask.question)
         elif isinstance(found, Failed):
             failed[str(at)] = found.why
     return HeatSet(column.id, ready, names, failed)
-
-
-def of_what(made: Made, question: Question) -> str:
-    """Say what a map is of."""
-    what = f"{made.target} rather than {question.against}" if question.against else made.target
-    return what if made.heat.any() else f"{what}: nothing speaks for it"
 
 
 @lru_cache(maxsize=512)
@@ -198,11 +204,13 @@ def _classes(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple
         name: replace(choice, question=usual(replace(choice.question, target=name), card["cam_layer"]), of_truth=False)
         for name in card["classes"][choice.question.head]
     }
-    return _tiles(run, series, choices, stamp, "classes")
+    return _tiles(run, series, choices, stamp, "classes", named=True)
 
 
-def _tiles(run: runs.Run, series: Series, choices: dict[str, Choice], stamp: str, unit: str) -> tuple:
-    columns = [_column(run, series, one, stamp, [series.at]) for one in choices.values()]
+def _tiles(
+    run: runs.Run, series: Series, choices: dict[str, Choice], stamp: str, unit: str, named: bool = False
+) -> tuple:
+    columns = [replace(_column(run, series, one, stamp, [series.at]), named=named) for one in choices.values()]
     panels = [Panel("image", "Image"), *(Panel("overlay", name, heat=at) for at, name in enumerate(choices))]
     per_row = 3 if len(panels) <= 6 else 4 if len(panels) <= 8 else 5
     return columns, panels, per_row, 300, unit

@@ -125,7 +125,7 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
     viewer(series, sheet)
     if series.order:
         st.caption(series.order)
-    says(run, series, sheet, choice, at)
+    says(run, series, sheet, choice, at, ticking)
     if ticking != pending(sheet):
         st.rerun()
 
@@ -194,7 +194,7 @@ def viewer(series: Series, sheet: Sheet) -> None:
     )  # fmt: skip
 
 
-def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int) -> None:
+def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, ticking: bool) -> None:
     """Draw what the model says of the slice, what the map is, and the downloads."""
     head = choice.question.head
     classes = run.card()["classes"][head]
@@ -216,10 +216,9 @@ def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int) -
         st.markdown(
             f"{explain_controls.says(choice.question)} A map says what the model used, not what is true."
             if choice.show != "Methods" else
-            "Every method has its own idea of evidence; hover over none of them alone. Guided gradients show edges of "
-            "the image whatever the model has learnt."
+            "Each method has an idea of evidence of its own; choose one and **One map** for more about it."
         )  # fmt: skip
         try:
-            explain_exports.draw(run, series, sheet, choice, at, answer)
+            explain_exports.draw(run, series, sheet, choice, at, answer, ticking)
         except CoreError as error:
             st.warning(str(error))

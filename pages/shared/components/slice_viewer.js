@@ -565,6 +565,7 @@ class Viewer {
     this.root.style.setProperty("--height", `${height_px}px`);
     this.root.style.setProperty("--per-row", per_row);
     this.root.classList.toggle("tiles", per_row > 0);
+    this.root.classList.toggle("same", panels.every((panel) => !panel.offset));
     this.root.querySelector(".panels").replaceChildren(...this.panels.map((panel) => panel.root));
     this.presets.replaceChildren(...[...this.presetNames(), OWN].map((name, i) =>
       Object.assign(make("option", "", name), { value: name, hidden: name === OWN })));
