@@ -97,9 +97,7 @@ def contact_sheet(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, a
         made = sheet.made(column, one)
         it = series.subject(series.places[one])
         ask = sheet.columns[column].asks.get(one)
-        words = (
-            " · ".join(part for part in (name, sheet.columns[column].says(made, ask.question)) if part) if made else ""
-        )
+        said = sheet.columns[column].says(made, ask.question) if made else "no map yet"
         tiles.append(map_files.MapTile(
             images.to_display(it.pixels), made.on_slice() if made else None,
             " · ".join(part for part in (name, said) if part), it.aspect,
