@@ -35,6 +35,13 @@ _KEPT = 128 << 20
 
 
 @dataclass(frozen=True)
+class Layers:
+    """Asks for the layers that maps of a head can be made at."""
+
+    head: str
+
+
+@dataclass(frozen=True)
 class Ask:
     """One slice, one model, one question.
 
@@ -43,19 +50,19 @@ class Ask:
     bundle : Path
     stamp : str
         Of the model, as `map_store.stamp` gives it.
-    question : Question or None
+    question : Question, Layers or None
         None asks for the model's answer.
     slice_id : str
-        Stands for the pixels: another file, or a changed one, has another.
-    read : callable
+        Stands for the pixels: another file, or a changed one, has another. `Layers` need none.
+    read : callable, optional
         Gives the slice as the model sees it, with its geometry; called in the desk's thread.
     """
 
     bundle: Path
     stamp: str
-    question: Question | None
-    slice_id: str
-    read: Callable[[], tuple[np.ndarray, Geometry]] = field(compare=False, repr=False)
+    question: Question | Layers | None
+    slice_id: str = ""
+    read: Callable[[], tuple[np.ndarray, Geometry]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> tuple:
@@ -104,6 +111,14 @@ class Answered:
 
 
 @dataclass(frozen=True, eq=False)
+class Named:
+    """Layers that maps can be made at, the coarsest last; none for a model without convolution."""
+
+    layers: tuple[str, ...]
+    nbytes: int = 256
+
+
+@dataclass(frozen=True, eq=False)
 class Failed:
     """Why there is none, in a sentence."""
 
@@ -126,7 +141,7 @@ class Waiting:
     seconds: float | None
 
 
-Result = Made | Answered | Failed
+Result = Made | Answered | Named | Failed
 #: Makes one result an ask; None where the work was stopped.
 Work = Callable[[Sequence[Ask]], list[Result | None]]
 
@@ -281,7 +296,7 @@ class Desk:
 
 def _pace_of(ask: Ask) -> tuple:
     question = ask.question
-    return ask.stamp, *((question.method, question.layer, question.passes) if question else ())
+    return ask.stamp, *((question.method, question.layer, question.passes) if isinstance(question, Question) else ())
 
 
 # What the two desks do ----------------------------------------------------------------------------------------
@@ -289,6 +304,8 @@ def _pace_of(ask: Ask) -> tuple:
 
 def make_maps(batch: Sequence[Ask]) -> list[Result | None]:
     """Read slices, and give the map of each that can be read: kept ones from disk, the others by the explainer."""
+    if isinstance(batch[0].question, Layers):
+        return _tried(batch, dict.fromkeys(range(len(batch)), (np.empty(0), None)), list(range(len(batch))), _layers)
     return _each(batch, _maps)
 
 
@@ -334,6 +351,10 @@ def _maps(ask: Ask, images: np.ndarray, geometries: Sequence[Geometry]) -> list[
     heat = found.heat.astype(np.float16)
     spread = [None] * len(images) if found.spread is None else found.spread.astype(np.float16)
     return [Made(*one, found.layer) for one in zip(heat, spread, geometries, found.targets, strict=True)]
+
+
+def _layers(ask: Ask, *_: object) -> list[Result]:
+    return [Named(inference.get_explainer().layers(ask.bundle, ask.question.head))]
 
 
 def _answers(ask: Ask, images: np.ndarray, geometries: Sequence[Geometry]) -> list[Result]:

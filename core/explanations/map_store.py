@@ -53,7 +53,7 @@ def maps(bundle: Path, images: np.ndarray, question: Question, make: Make) -> Ma
     keys = [f"{key}-{_stands_for(question)}" for key in content_keys(images)]
     rows = feature_store.shared(_name(bundle, card["sha256"], question), keys, compute)
     planes = rows[:, 1:].astype(np.float32).reshape(len(images), -1, *images.shape[1:])
-    layer = question.layer or card["cam_layer"]
+    layer = question.layer or card.get("cam_layer", "")
     return Maps(
         planes[:, 0], tuple(classes[int(at)] for at in rows[:, 0]), layer, (layer,),
         spread=planes[:, 1] if planes.shape[1] > 1 else None,

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from core import inference, runs
+from core import runs
+from core.explanations.map_desk import Ask, Layers, Named, maps_desk
 from core.explanations.question import LAYERED, METHOD_SAYS, METHOD_WORDS, SLOW, WITH_PASSES, Question
-from pages.shared import state, tasks
+from pages.shared import state
 
 PREDICTED, TRUE = "predicted", "true"
 NONE = "none"
@@ -45,12 +46,15 @@ class Choice:
         return replace(self.question, target=truth) if truth else None
 
 
-def layers_of(run: runs.Run, head: str, stamp: str) -> tuple[str, ...]:
-    """Return the layers that maps can be made at; only the card's until the model was asked."""
-    task = tasks.get(("layers", stamp, head))
-    if task is None:
-        tasks.start(("layers", stamp, head), lambda report: inference.get_explainer().layers(run.bundle, head))
-    return task.result if task and task.result else (run.card()["cam_layer"],)
+def layers_ask(run: runs.Run, head: str, stamp: str) -> Ask:
+    """Return what the desk is asked about a model's layers."""
+    return Ask(run.bundle, stamp, Layers(head))
+
+
+def layers_of(run: runs.Run, head: str, stamp: str) -> tuple[str, ...] | None:
+    """Return the layers that maps can be made at; None until the model was asked."""
+    found = maps_desk().found(layers_ask(run, head, stamp))
+    return found.layers if isinstance(found, Named) else None
 
 
 def draw(run: runs.Run, stamp: str) -> Choice:
@@ -97,22 +101,21 @@ def draw(run: runs.Run, stamp: str) -> Choice:
         None if against == NONE else against,
         passes,
     )
-    return Choice(usual(question, card["cam_layer"]), target == TRUE, show)
+    return Choice(usual(question, card.get("cam_layer")), target == TRUE, show)
 
 
-def _layer(run: runs.Run, head: str, stamp: str, column) -> str:
-    card, layers = run.card(), layers_of(run, head, stamp)
-    known = len(layers) > 1
+def _layer(run: runs.Run, head: str, stamp: str, column) -> str | None:
+    usually, layers = run.card().get("cam_layer"), layers_of(run, head, stamp)
     # Until the model was asked, a link's layer counts as one that there is.
-    linked = () if known else (state.get(state.X_LAYER) or st.session_state.get(state.X_LAYER) or "",)
-    options = list(dict.fromkeys(one for one in (*layers, card["cam_layer"], *linked) if one))
+    linked = state.get(state.X_LAYER) or st.session_state.get(state.X_LAYER)
+    options = list(dict.fromkeys(one for one in (*(layers or (linked,)), usually) if one))
     return column.selectbox(
-        "Layer", options, index=options.index(card["cam_layer"]), key=state.X_LAYER, bind="query-params",
-        help="Deeper layers know more and see coarser. Methods that work on pixels need none.",
+        "Layer", options, index=options.index(usually) if usually else None, key=state.X_LAYER, bind="query-params",
+        placeholder="none", help="Deeper layers know more and see coarser. Methods that work on pixels need none.",
     )  # fmt: skip
 
 
-def usual(question: Question, cam_layer: str) -> Question:
+def usual(question: Question, cam_layer: str | None) -> Question:
     """Give what is the same map under another name its usual one, so that it is not made twice.
 
     Examples

@@ -1,16 +1,15 @@
 """Which maps the Explain page shows beside each other: one, one a method, one a class, or those of the neighbours."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from core import runs
 from core.explanations.map_desk import Ask, Failed, Made, maps_desk
 from core.explanations.question import METHOD_WORDS, SLOW, Question
-from pages.shared import tasks
 from pages.shared.components.slice_viewer import Heat, HeatSet, Panel, Stack, pack_heat
-from pages.shared.explain_controls import Choice, is_slow, usual
+from pages.shared.explain_controls import Choice, is_slow, layers_ask, usual
 from pages.shared.series import Series
 
 #: Slices around the reader whose maps are made ahead at most.
@@ -68,8 +67,8 @@ class Sheet:
         What they are, in the plural.
     answer : Ask
         What the model is asked of the slice that is looked at.
-    layers_pending : bool
-        Whether the model is being asked for its layers.
+    layers : Ask
+        What the model's layers are.
     """
 
     id: str
@@ -81,12 +80,14 @@ class Sheet:
     asks: Sequence[Ask]
     unit: str
     answer: Ask
-    layers_pending: bool
+    layers: Ask
 
     def wanted(self, at: int, everything: bool) -> list[Ask]:
         """Return what is to be made; of slow maps only the first of the slice that is looked at, unless all are."""
         leading = self.of_slice(at)[:1]
-        return [ask for ask in self.asks if everything or not is_slow(ask.question) or ask in leading]
+        others = [ask for ask in self.asks if everything or not is_slow(ask.question)]
+        # With the first map comes what the controls have to offer.
+        return [*leading, self.layers, *others]
 
     def of_slice(self, at: int) -> list[Ask]:
         """Return what is asked of one slice."""
@@ -106,9 +107,9 @@ class Sheet:
         found = maps_desk().found(ask) if ask else None
         return found if isinstance(found, Made) else None
 
-    def sets(self) -> list[HeatSet]:
-        """Say which maps there are."""
-        return [_set_of(column) for column in self.columns]
+    def sets(self, wanted: Collection[Ask]) -> list[HeatSet]:
+        """Say which maps there are, and which of the others are `wanted`."""
+        return [_set_of(column, wanted) for column in self.columns]
 
     def heats(self, wants: Iterable[tuple[str, int]]) -> list[Heat]:
         """Pack maps that are there."""
@@ -122,7 +123,7 @@ class Sheet:
         return packed
 
 
-def _set_of(column: Column) -> HeatSet:
+def _set_of(column: Column, wanted: Collection[Ask]) -> HeatSet:
     ready, names, failed = [], {}, {}
     for at, ask in column.asks.items():
         if ask is None:
@@ -134,6 +135,8 @@ def _set_of(column: Column) -> HeatSet:
             names[str(at)] = column.says(found, ask.question)
         elif isinstance(found, Failed):
             failed[str(at)] = found.why
+        elif ask not in wanted:
+            failed[str(at)] = "This map is made when you ask for all."
     return HeatSet(column.id, ready, names, failed)
 
 
@@ -147,13 +150,12 @@ def sheet_of(run: runs.Run, series: Series, choice: Choice, stamp: str) -> Sheet
     """Return what is shown of a series for a choice."""
     make = {"One map": _one, "Methods": _methods, "Classes": _classes, "Neighbours": _neighbours}[choice.show]
     columns, panels, per_row, height_px, unit = make(run, series, choice, stamp)
-    layers = tasks.get(("layers", stamp, choice.question.head))
     return Sheet(
         id=_id(stamp, series.id, choice), stack=series.stack, columns=columns, panels=panels, per_row=per_row,
         height_px=height_px, unit=unit,
         asks=list(dict.fromkeys(ask for column in columns for ask in column.asks.values() if ask)),
         answer=series.asks(run, stamp, None, [series.at])[0],
-        layers_pending=layers is not None and not layers.finished,
+        layers=layers_ask(run, choice.question.head, stamp),
     )  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def _one(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple:
 def _methods(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple:
     choices = {}
     for name in sorted(METHOD_WORDS, key=lambda name: name in SLOW):
-        question = usual(replace(choice.question, method=name), run.card()["cam_layer"])
+        question = usual(replace(choice.question, method=name), run.card().get("cam_layer"))
         choices[METHOD_WORDS[name]] = replace(choice, question=question)
     return _tiles(run, series, choices, stamp, "methods")
 
@@ -201,7 +203,9 @@ def _methods(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple
 def _classes(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple:
     card = run.card()
     choices = {
-        name: replace(choice, question=usual(replace(choice.question, target=name), card["cam_layer"]), of_truth=False)
+        name: replace(
+            choice, question=usual(replace(choice.question, target=name), card.get("cam_layer")), of_truth=False
+        )
         for name in card["classes"][choice.question.head]
     }
     return _tiles(run, series, choices, stamp, "classes", named=True)

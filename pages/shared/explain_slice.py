@@ -1,14 +1,14 @@
 """A slice within its series: image, overlay and map, the maps of the whole stack, and what the model says."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import streamlit as st
 
 from core import runs, studies
 from core.errors import CoreError
 from core.explanations import map_store
-from core.explanations.map_desk import Answered, Failed, answers_desk, maps_desk
+from core.explanations.map_desk import Answered, Ask, Failed, answers_desk, maps_desk
 from core.pace import spelled
 from pages.shared import cached, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
@@ -91,17 +91,19 @@ def draw(run: runs.Run) -> None:
     st.fragment(figure, run_every=_TICK_S if ticking else None)(run, choice, stamp, ticking)
 
 
-def ask(sheet: Sheet, series: Series) -> None:
-    """Hand in what the page waits for, the slice that is looked at first."""
+def ask(sheet: Sheet, series: Series) -> set[Ask]:
+    """Hand in what the page waits for, the slice that is looked at first; returns what was wanted of the maps."""
     stopped = st.session_state.get("explain-stopped") == sheet.id
     everything = st.session_state.get("explain-all") == sheet.id
-    maps_desk().want(client(), () if stopped else sheet.wanted(series.at, everything))
+    wanted = [] if stopped else sheet.wanted(series.at, everything)
+    maps_desk().want(client(), wanted)
     answers_desk().want(client(), [sheet.answer])
+    return set(wanted)
 
 
 def pending(sheet: Sheet) -> bool:
     """Tell whether something is waited for, so that the page must look again."""
-    return bool(maps_desk().waiting(client()).n or answers_desk().waiting(client()).n or sheet.layers_pending)
+    return bool(maps_desk().waiting(client()).n or answers_desk().waiting(client()).n)
 
 
 def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
@@ -113,7 +115,7 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
     if series is None:
         st.rerun()
     sheet = explain_grid.sheet_of(run, series, choice, stamp)
-    ask(sheet, series)
+    wanted = ask(sheet, series)
     at = series.at
     with st.container(horizontal=True, vertical_alignment="center", height=44, border=False):
         st.markdown(f"**{series.title(at)}**", width="content")
@@ -122,7 +124,7 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
             st.rerun()
         progress(sheet)
     failure(sheet, at)
-    viewer(series, sheet)
+    viewer(series, sheet, wanted)
     if series.order:
         st.caption(series.order)
     says(run, series, sheet, choice, at, ticking)
@@ -134,7 +136,7 @@ def progress(sheet: Sheet) -> None:
     """Say how far the maps are, and let them be stopped, or gone on with."""
     desk, total = maps_desk(), len(sheet.asks)
     waiting, ready = desk.waiting(client()), sum(desk.found(one) is not None for one in sheet.asks)
-    if waiting.n:
+    if waiting.n and ready < total:
         left = f", about {spelled(waiting.seconds)} left" if waiting.seconds else ""
         first = "" if ready or waiting.seconds else "; the first one starts the model, which takes some seconds"
         st.progress(ready / total, text=f"{ready} of {total} {sheet.unit}{left}{first}")
@@ -164,15 +166,15 @@ def failure(sheet: Sheet, at: int) -> None:
             st.rerun()
 
 
-def viewer(series: Series, sheet: Sheet) -> None:
+def viewer(series: Series, sheet: Sheet, wanted: Collection[Ask]) -> None:
     """Draw the stack with its maps; send the pixels and maps that the browser has asked for."""
     asked, asked_heats, sent = (f"{VIEWER}-{what}" for what in ("piece", "heats", "sent"))
     fresh = VIEWER not in st.session_state or st.session_state.get(f"{VIEWER}-of") != series.id
     st.session_state[f"{VIEWER}-of"] = series.id
-    wanted = st.session_state.pop(asked, None)
-    if wanted is None and fresh:
-        wanted = series.stack.id, series.at // series.stack.per_piece
-    pieces = [series.piece(wanted[1])] if wanted and wanted[0] == series.stack.id else []
+    piece = st.session_state.pop(asked, None)
+    if piece is None and fresh:
+        piece = series.stack.id, series.at // series.stack.per_piece
+    pieces = [series.piece(piece[1])] if piece and piece[0] == series.stack.id else []
     # The maps of the slice that is looked at are sent without being asked for, once.
     known: set = st.session_state.setdefault(sent, set()) if not fresh else set()
     new = [one for one in sheet.ready_of(series.at) if one not in known]
@@ -189,8 +191,8 @@ def viewer(series: Series, sheet: Sheet) -> None:
         st.session_state[asked_heats] = wants
 
     slice_viewer(
-        [series.stack], pieces, key=VIEWER, index=series.at, heat_sets=sheet.sets(), heats=heats, panels=sheet.panels,
-        per_row=sheet.per_row, height_px=sheet.height_px, on_step=step, on_want=want, on_want_heats=want_heats,
+        [series.stack], pieces, key=VIEWER, index=series.at, heat_sets=sheet.sets(wanted), heats=heats,
+        panels=sheet.panels, per_row=sheet.per_row, height_px=sheet.height_px, on_step=step, on_want=want, on_want_heats=want_heats,
     )  # fmt: skip
 
 
