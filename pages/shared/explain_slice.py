@@ -87,8 +87,8 @@ def draw(run: runs.Run) -> None:
     choice = explain_controls.draw(run, stamp)
     sheet = explain_grid.sheet_of(run, series, choice, stamp)
     ask(sheet, series)
-    ticking = pending(sheet)
-    st.fragment(figure, run_every=_TICK_S if ticking else None)(run, choice, stamp, ticking)
+    ticking, layered = pending(sheet), maps_desk().found(sheet.layers) is not None
+    st.fragment(figure, run_every=_TICK_S if ticking else None)(run, choice, stamp, ticking, layered)
 
 
 def ask(sheet: Sheet, series: Series) -> set[Ask]:
@@ -106,10 +106,11 @@ def pending(sheet: Sheet) -> bool:
     return bool(maps_desk().waiting(client()).n or answers_desk().waiting(client()).n)
 
 
-def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
+def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool, layered: bool) -> None:
     """Draw the viewer, how far the maps are, what the model says, and what can be taken away.
 
-    `ticking` says whether this part of the page is drawn anew by itself.
+    `ticking` says whether this part of the page is drawn anew by itself, `layered` whether the controls have layers to
+    choose from; where one of them has changed, the whole page is drawn anew.
     """
     series = chosen()
     if series is None:
@@ -128,7 +129,7 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool) -> None:
     if series.order:
         st.caption(series.order)
     says(run, series, sheet, choice, at, ticking)
-    if ticking != pending(sheet):
+    if ticking != pending(sheet) or layered != (maps_desk().found(sheet.layers) is not None):
         st.rerun()
 
 
@@ -192,7 +193,8 @@ def viewer(series: Series, sheet: Sheet, wanted: Collection[Ask]) -> None:
 
     slice_viewer(
         [series.stack], pieces, key=VIEWER, index=series.at, heat_sets=sheet.sets(wanted), heats=heats,
-        panels=sheet.panels, per_row=sheet.per_row, height_px=sheet.height_px, on_step=step, on_want=want, on_want_heats=want_heats,
+        panels=sheet.panels, per_row=sheet.per_row, height_px=sheet.height_px, on_step=step, on_want=want,
+        on_want_heats=want_heats,
     )  # fmt: skip
 
 
