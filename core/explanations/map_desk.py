@@ -149,6 +149,7 @@ Work = Callable[[Sequence[Ask]], list[Result | None]]
 @dataclass
 class _List:
     asks: list[Ask]
+    lead: Ask | None
     heard: float
     served: float = 0.0
     fresh: bool = True
@@ -180,11 +181,11 @@ class Desk:
     def want(self, client: str, asks: Sequence[Ask]) -> None:
         """Say what a client waits for, the most urgent first; this takes the place of what it said before."""
         with self._turn:
+            lead, old = next(iter(asks), None), self._lists.get(client)
             asks = [ask for ask in dict.fromkeys(asks) if ask not in self._kept]
-            old = self._lists.get(client)
             # A reader who asks for the same again must not make every batch a batch of one.
-            fresh = old is None or old.fresh or (bool(asks) and asks[0] not in self._running + tuple(old.asks))
-            self._lists[client] = _List(asks, time.monotonic(), old.served if old else 0.0, fresh)
+            fresh = old is None or old.fresh or (lead != old.lead and lead in asks)
+            self._lists[client] = _List(asks, lead, time.monotonic(), old.served if old else 0.0, fresh)
             self._let_go(self._grace_s)
             if asks and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._serve, name="desk", daemon=True)
@@ -305,7 +306,8 @@ def _pace_of(ask: Ask) -> tuple:
 def make_maps(batch: Sequence[Ask]) -> list[Result | None]:
     """Read slices, and give the map of each that can be read: kept ones from disk, the others by the explainer."""
     if isinstance(batch[0].question, Layers):
-        return _tried(batch, dict.fromkeys(range(len(batch)), (np.empty(0), None)), list(range(len(batch))), _layers)
+        nothing = {at: (np.empty(0), None) for at in range(len(batch))}
+        return list(_tried(batch, nothing, list(nothing), _layers).values())
     return _each(batch, _maps)
 
 

@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 #: Tiles of a contact sheet at most; of a longer series every so manyeth is shown.
-MOST_TILES = 30
+MOST_TILES = 28
 
 
 @dataclass(frozen=True)

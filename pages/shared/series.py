@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.explanations.map_desk import Ask
 from core.explanations.question import Question
 from core.sandbox import get_sandbox
-from pages.shared import cached, state, widgets
+from pages.shared import cached, state
 from pages.shared.components.slice_viewer import Piece, Stack, one_slice
 from pages.shared.stacks import order_words, spacing_of
 from pages.shared.subject import Subject, from_cohort, from_study
@@ -74,7 +74,8 @@ class Series:
         row = self.rows.iloc[at]
         if self.key == state.ITEM:
             return str(row["shown_path"])
-        return f"{row['PatientID']} · {widgets.show(row['SeriesDescription'])} · slice {row['image_number']}"
+        named = (row["PatientID"], row["SeriesDescription"], f"slice {row['image_number']}")
+        return " · ".join(str(word) for word in named if not pd.isna(word))
 
     def truth(self, head: str) -> list[str | None]:
         """Each slice's label, as its header or a person gave it; None where it is not known."""
