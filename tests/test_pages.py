@@ -454,7 +454,7 @@ def test_study_table_is_one_row_a_series():
     uids = ["1", "1", "1", "2"]
     slices = pd.DataFrame({"path": list("abcd"), "frame": 0, "SeriesInstanceUID": uids})
     series = pd.DataFrame({"SeriesInstanceUID": ["2", "1"]})
-    facts = dict.fromkeys(studies.FACTS, "") | {"SeriesDescription": None, "shown_path": "x/y"}
+    facts = dict.fromkeys((*studies.FACTS, *studies.PLACES), "") | {"SeriesDescription": None, "shown_path": "x/y"}
     table = slices[["path", "frame"]].assign(**facts).assign(image_number=[3, 1, 2, 1])
     joined, rows = studies.with_facts(slices, series, table)
     assert rows["title"].tolist() == ["y", "y"]

@@ -64,6 +64,13 @@ class Ask:
     slice_id: str = ""
     read: Callable[[], tuple[np.ndarray, Geometry]] | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self):
+        # A page looks up hundreds of asks whenever it is drawn.
+        object.__setattr__(self, "_hash", hash((*self.kind, self.slice_id)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
     @property
     def kind(self) -> tuple:
         """What asks of one batch share."""

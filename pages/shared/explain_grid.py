@@ -154,7 +154,7 @@ def sheet_of(run: runs.Run, series: Series, choice: Choice, stamp: str) -> Sheet
         id=_id(stamp, series.id, choice), stack=series.stack, columns=columns, panels=panels, per_row=per_row,
         height_px=height_px, unit=unit,
         asks=list(dict.fromkeys(ask for column in columns for ask in column.asks.values() if ask)),
-        answer=series.asks(run, stamp, None, [series.at])[0],
+        answer=series.asks(run, stamp, None)[series.at],
         layers=layers_ask(run, choice.question.head, stamp),
     )  # fmt: skip
 
@@ -164,18 +164,13 @@ def _id(*parts: object) -> str:
 
 
 def _column(run: runs.Run, series: Series, choice: Choice, stamp: str, at: Sequence[int]) -> Column:
-    questions = {None: choice.question}
-    if choice.of_truth:
-        truth = series.truth(choice.question.head)
-        known = set(run.card()["classes"][choice.question.head])
-        questions = {word: choice.of(word if word in known else None) for word in {truth[one] for one in at}}
-    asks: dict[int, Ask | None] = {}
-    for word, question in questions.items():
-        those = [one for one in at if not choice.of_truth or truth[one] == word]
-        made = series.asks(run, stamp, question, those) if question else [None] * len(those)
-        asks |= dict(zip(those, made, strict=True))
-    # The heat of a column is its own question's, whatever stands beside it.
-    return Column(_id(stamp, choice.question, choice.of_truth), {one: asks[one] for one in at})
+    if not choice.of_truth:
+        asks = series.asks(run, stamp, choice.question)
+        return Column(_id(stamp, choice.question), {one: asks[one] for one in at})
+    truth, classes = series.truth(choice.question.head), run.card()["classes"][choice.question.head]
+    of = {word: series.asks(run, stamp, choice.of(word)) for word in {truth[one] for one in at} if word in classes}
+    found = {one: of[truth[one]][one] if truth[one] in of else None for one in at}
+    return Column(_id(stamp, choice.question, choice.of_truth), found)
 
 
 def _outwards(series: Series) -> list[int]:

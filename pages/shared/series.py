@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from pages.shared.stacks import order_words, spacing_of
 from pages.shared.subject import Subject, from_cohort, from_study
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """Slices in the order in which they are scrolled.
+    """Slices in the order in which they are scrolled; two of one id are the same.
 
     Attributes
     ----------
@@ -55,6 +55,12 @@ class Series:
     piece: Callable[[int], Piece]
     subject: Callable[[object], Subject]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Series) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -81,20 +87,22 @@ class Series:
         """Each slice's label, as its header or a person gave it; None where it is not known."""
         return [None if pd.isna(word) else str(word) for word in label_values(self.rows, head)]
 
-    def asks(self, run: runs.Run, stamp: str, question: Question | None, at: Sequence[int]) -> list[Ask]:
-        """Return what the desk is asked about some of the slices."""
-        size = run.card()["input_shape"][0]
-        return [
-            Ask(
-                run.bundle, stamp, question, self.ids[one], partial(_model_input, self.files, self.rows.iloc[one], size)
-            )
-            for one in at
-        ]
+    def asks(self, run: runs.Run, stamp: str, question: Question | None) -> Sequence[Ask]:
+        """Return what the desk is asked about each slice."""
+        return _asks(self, run.bundle, run.card()["input_shape"][0], stamp, question)
+
+    def model_input(self, at: int, size: int) -> tuple[np.ndarray, images.Geometry]:
+        """Read a slice as a model sees it."""
+        row = self.rows.iloc[at]
+        pixels = get_sandbox().pixels(self.files / row["path"], int(row["frame"]))
+        return images.to_model_input(pixels, spacing_of(row), size)
 
 
-def _model_input(files: Path, row: pd.Series, size: int) -> tuple[np.ndarray, images.Geometry]:
-    pixels = get_sandbox().pixels(files / row["path"], int(row["frame"]))
-    return images.to_model_input(pixels, spacing_of(row), size)
+@lru_cache(maxsize=128)
+def _asks(series: Series, bundle: Path, size: int, stamp: str, question: Question | None) -> tuple[Ask, ...]:
+    return tuple(
+        Ask(bundle, stamp, question, one, partial(series.model_input, at, size)) for at, one in enumerate(series.ids)
+    )
 
 
 def in_cohort(name: str | None, key: str) -> Series:
