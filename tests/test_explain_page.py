@@ -181,3 +181,13 @@ def test_a_rerun_is_quick(small, sent):
         sheets[-1].sets(set(sheets[-1].asks))
         sheets[-1] = time.process_time() - started
     assert np.median(sheets) < 0.02
+
+
+def test_without_a_label_there_is_no_true_class(small, sent, monkeypatch):
+    from pages.shared.series import Series
+
+    monkeypatch.setattr(Series, "truth", lambda self, head: [None, "T2", "SWI"])
+    settled(open_slice(small, x_class="true"))
+    (heat_set,) = sent["heat_sets"]
+    assert heat_set["ready"] == [1] and set(heat_set["failed"]) == {"0", "2"}
+    assert all("no true class" in why for why in heat_set["failed"].values())

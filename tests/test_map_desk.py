@@ -75,7 +75,7 @@ def test_a_reader_who_moves_on_is_served_there_first(work):
     work.gate.clear()
     desk, asks = Desk(work, work.stop), [ask(at) for at in range(6)]
     desk.want("one", asks)
-    work.started.wait(5)
+    assert work.started.wait(10)
     desk.want("one", asks[::-1])
     work.gate.set()
     until(lambda: desk.waiting("one").n == 0)
@@ -97,7 +97,7 @@ def test_clients_take_turns(work):
     work.gate.clear()
     desk = Desk(work, work.stop)
     desk.want("one", [ask(f"a{at}") for at in range(40)])
-    work.started.wait(5)
+    assert work.started.wait(10)
     desk.want("two", [ask("b")])
     work.gate.set()
     until(lambda: desk.waiting("two").n == 0)
@@ -108,7 +108,7 @@ def test_cancelled_work_is_stopped_and_not_kept(work):
     work.gate.clear()
     desk, one = Desk(work, work.stop, grace_s=0.05), ask(0)
     desk.want("one", [one])
-    work.started.wait(5)
+    assert work.started.wait(10)
     desk.cancel("one")
     until(lambda: work.stops == 1)
     assert desk.found(one) is None and desk.waiting("one").n == 0
@@ -122,7 +122,7 @@ def test_work_that_another_waits_for_goes_on(work):
     work.gate.clear()
     desk, one = Desk(work, work.stop, grace_s=0.02), ask(0)
     desk.want("one", [one])
-    work.started.wait(5)
+    assert work.started.wait(10)
     desk.want("two", [one])
     desk.cancel("one")
     time.sleep(0.1)
@@ -132,15 +132,13 @@ def test_work_that_another_waits_for_goes_on(work):
 
 
 def test_a_client_that_was_not_heard_of_is_forgotten(work, monkeypatch):
-    monkeypatch.setattr(map_desk, "_GONE_S", 0.05)
     work.gate.clear()
     desk = Desk(work, work.stop)
     desk.want("gone", [ask(at) for at in range(20)])
-    work.started.wait(5)
-    time.sleep(0.1)
+    assert work.started.wait(10)
+    monkeypatch.setattr(map_desk, "_GONE_S", 0.0)
     work.gate.set()
-    until(lambda: not desk._running)
-    time.sleep(0.05)
+    until(lambda: desk.waiting("gone").n == 0)
     assert work.batches == [["0"]]
 
 
