@@ -342,10 +342,12 @@ def _tried(batch: Sequence[Ask], read: dict, part: list[int], make: Callable) ->
         return dict(zip(part, made, strict=True))
     except ChildStopped:
         return dict.fromkeys(part)
-    except ChildTimeout:
+    except ChildTimeout as error:
+        if not isinstance(batch[0].question, Question):
+            return dict.fromkeys(part, Failed(str(error)))
         limit = get_settings().explain_timeout_s
         return dict.fromkeys(part, Failed(
-            f"It took longer than {limit:.0f} s and was stopped. Choose a faster method, fewer passes or a coarser "
+            f"It took longer than {limit:g} s and was stopped. Choose a faster method, fewer passes or a coarser "
             "layer, or raise SLICESCOPE_EXPLAIN_TIMEOUT_S."
         ))  # fmt: skip
     except CoreError as error:
