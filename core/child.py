@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from core.errors import ChildDied, ChildError, ChildTimeout, CoreError
+from core.errors import ChildDied, ChildError, ChildStopped, ChildTimeout, CoreError
 from core.settings import PROJECT_DIR
 
 _LENGTH = struct.Struct("<Q")
@@ -75,6 +75,7 @@ class Child:
         self.module, self.memory_mb, self.env = module, memory_mb, env or {}
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
+        self._answering = self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -102,13 +103,14 @@ class Child:
 
         Raises
         ------
-        ChildTimeout, ChildDied
+        ChildTimeout, ChildDied, ChildStopped
             The child was killed or ended; the next request starts a fresh one.
         ChildError
             The handler refused with a `CoreError`; ``error.kind`` is that error's class name.
         """
         with self._lock:
             process = self._start()
+            self._answering, self._stopped = True, False
             deadline = time.monotonic() + timeout_s
             try:
                 self._write(process, pack(header, arrays), deadline)
@@ -120,11 +122,21 @@ class Child:
                 # A KeyboardInterrupt or a garbled answer leaves the pipe out of step.
                 self._kill()
                 raise
+            finally:
+                self._answering = False
         if "error" in answer:
             error = ChildError(answer["error"])
             error.kind = answer["kind"]
             raise error
         return answer, out
+
+    def stop(self) -> None:
+        """End the request that is being answered, from another thread; there it raises `ChildStopped`."""
+        process = self._process
+        if self._answering and process is not None:
+            self._stopped = True
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the child; the next request would start a new one."""
@@ -190,7 +202,9 @@ class Child:
         if left <= 0 or not any(select.select(readers, writers, [], left)):
             raise ChildTimeout(f"{self.module} took longer than its time limit and was stopped.")
 
-    def _died(self, process: subprocess.Popen) -> ChildDied:
+    def _died(self, process: subprocess.Popen) -> ChildError:
+        if self._stopped:
+            return ChildStopped(f"{self.module} was stopped before it answered.")
         try:
             code = process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -84,3 +84,7 @@ class ChildTimeout(ChildError):
 
 class ChildDied(ChildError):
     """A child process that ended before answering, for example out of memory."""
+
+
+class ChildStopped(ChildError):
+    """A child process that was ended because nobody waits for its answer any more."""

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     parse_memory_mb: int = Field(3072, gt=0, description="Address space of the child that parses what users bring.")
     parse_timeout_s: float = Field(30.0, gt=0, description="Time limit for parsing one file.")
     predict_timeout_s: float = Field(180.0, gt=0, description="Time limit for one request to the inference worker.")
+    explain_timeout_s: float = Field(120.0, gt=0, description="Time limit for one batch of maps of a model's evidence.")
     import_memory_mb: int = Field(8192, gt=0, description="Address space of the child that checks an imported model.")
     import_timeout_s: float = Field(120.0, gt=0, description="Time limit for each half of checking an imported model.")
     max_upload_mb: int = Field(2048, gt=0, description="Largest upload, and largest unpacked archive.")

@@ -39,6 +39,8 @@ FACTS = (
     "shown_path", "SeriesDescription", "image_number", "orientation", "pixel_spacing_row_mm", "pixel_spacing_column_mm",
     "plane_rule", "tilt_deg", "sequence_rule", "sequence_evidence", "conflict",
 )  # fmt: skip
+#: Those that say where a slice lies in its stack; only the pages need them.
+PLACES = ("Rows", "Columns", "position_mm", "stack", "stack_note")
 
 
 #: What is asked about every series.
@@ -322,11 +324,11 @@ def with_facts(slices: pd.DataFrame, series: pd.DataFrame, table: pd.DataFrame) 
     Returns
     -------
     slices : DataFrame
-        With the slice table's `FACTS`, in the order of each stack.
+        With the slice table's `FACTS` and `PLACES`, in the order of each stack.
     series : DataFrame
         With ``middle`` (row of its middle slice in `slices`), ``title``, ``plane_why`` and ``sequence_why``.
     """
-    slices = slices.merge(table[["path", "frame", *FACTS]], on=["path", "frame"], how="left", validate="1:1")
+    slices = slices.merge(table[["path", "frame", *FACTS, *PLACES]], on=["path", "frame"], how="left", validate="1:1")
     slices = slices.sort_values(["SeriesInstanceUID", "image_number"], kind="stable", ignore_index=True)
     rows = slices.groupby("SeriesInstanceUID", sort=False).indices
     middle = [int(rows[uid][len(rows[uid]) // 2]) for uid in series["SeriesInstanceUID"]]
@@ -341,7 +343,7 @@ def with_facts(slices: pd.DataFrame, series: pd.DataFrame, table: pd.DataFrame) 
 def public(table: pd.DataFrame) -> pd.DataFrame:
     """Give a study's table as it may leave: no path that names a patient, no column that only the page needs."""
     shown = table.assign(path=table["shown_path"]) if "shown_path" in table else table
-    return shown.drop(columns=["shown_path", "middle"], errors="ignore")
+    return shown.drop(columns=["shown_path", "middle", *PLACES], errors="ignore")
 
 
 def _all_rejected(rejected: pd.DataFrame, refused: list[tuple[str, str]], facts: cohort.Cohort) -> pd.DataFrame:

@@ -24,6 +24,7 @@ LIGHT = (
     "lesson_figures", "confusion", "class_scores", "weak_spots", "error_figures", "judged", "doubt",
     "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report", "series_report",
     "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
+    "explanations.map_desk", "explanations.map_store", "explanations.map_files",
 )  # fmt: skip
 
 

@@ -178,6 +178,30 @@ def test_message_holds_its_header_and_all_bytes(monkeypatch):
     (length,) = struct.unpack_from("<I", data)
     header = json.loads(data[4 : 4 + length])
     assert data[4 + length :] == piece.packed + b"heat"
-    assert header["sizes"] == [len(piece.packed), 4] and header["has_heat"]
+    assert header["sizes"] == [len(piece.packed), 4] and header["heat_sets"][0]["ready"] == [0]
     assert [panel["kind"] for panel in header["panels"]] == ["image", "heat"]
     assert header["stacks"][0]["rows"] == 2 and "Whole head" in header["stacks"][0]["presets"]
+
+
+def test_message_holds_maps_of_several_questions(monkeypatch):
+    sent = {}
+    monkeypatch.setattr(slice_viewer, "_component", lambda **values: sent.update(values))
+    stack, piece = one_slice(np.arange(6.0).reshape(2, 3), Place(2, 3))
+    sets = [slice_viewer.HeatSet("a", [0], {"0": "T1"}), slice_viewer.HeatSet("b", failed={"0": "no"})]
+    heats = [slice_viewer.Heat("a", 0, b"packed")]
+    panels = [slice_viewer.Panel("overlay", "one", heat=1, offset=-1)]
+    slice_viewer.slice_viewer([stack], [piece], key="k", heat_sets=sets, heats=heats, panels=panels, per_row=3)
+    data = sent["data"]
+    (length,) = struct.unpack_from("<I", data)
+    header = json.loads(data[4 : 4 + length])
+    assert data[4 + length :] == piece.packed + b"packed" and header["heats"] == [{"set_id": "a", "index": 0}]
+    assert header["heat_sets"][0]["names"] == {"0": "T1"} and header["heat_sets"][1]["failed"] == {"0": "no"}
+    (panel,) = header["panels"]
+    assert (panel["heat"], panel["offset"], header["per_row"]) == (1, -1, 3)
+
+
+def test_a_map_is_thinned_and_padded_as_its_slice_is():
+    heat = np.linspace(0, 1, 16).reshape(4, 4)
+    packed = np.frombuffer(zlib.decompress(slice_viewer.pack_heat(heat, (3, 5), 2)), np.uint8).reshape(3, 5)
+    np.testing.assert_array_equal(packed[:2, :2], np.round(255 * heat[::2, ::2]))
+    assert not packed[2].any() and not packed[:, 2:].any()

@@ -58,6 +58,7 @@ from core import weak_spots as spots
 from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
+from core.explanations import map_store
 from core.explanations.jury import JURY_FILE, Verdict
 from core.explanations.question import Maps, Question
 from core.label_queue import build_queue, named_queue, read_queue
@@ -520,6 +521,42 @@ def study_pixels(study: studies.Study, item: int) -> np.ndarray:
     row = study_tables(study)[0].iloc[item]
     path = study.files / row["path"]
     return _pixels(str(path), int(row["frame"]), _stamp(path)[0])
+
+
+def study_stack(study: studies.Study, uid: str) -> tuple[Stack | None, pd.DataFrame]:
+    """What the viewer is told of a series of a study, and its slices in the order in which they are shown.
+
+    The index of the slices are their rows in the study's table. There is no stack of a study that was read by a
+    version which did not note where its slices lie.
+    """
+    return _study_stack(study.id, _stamp(study.folder / "series.parquet"), uid)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Opening the series")
+def _study_stack(study_id: str, stamp: tuple, uid: str) -> tuple[Stack | None, pd.DataFrame]:
+    study = studies.open_study(study_id)
+    slices = study_tables(study)[0]
+    rows = slices[slices["SeriesInstanceUID"] == uid]
+    if "Rows" not in rows or rows["Rows"].isna().any():
+        return None, rows
+    rows = rows.sort_values(["stack", "image_number"], kind="stable")
+    return stack_of(rows, _study_reader(study), f"{study_id} {stamp}"), rows
+
+
+def study_piece(study: studies.Study, uid: str, number: int) -> Piece:
+    """Pixels of some neighbouring slices of a study's series, packed."""
+    return _study_piece(study.id, _stamp(study.folder / "series.parquet"), uid, number)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _study_piece(study_id: str, stamp: tuple, uid: str, number: int) -> Piece:
+    study = studies.open_study(study_id)
+    stack, rows = study_stack(study, uid)
+    return piece_of(stack, rows, number, _study_reader(study))
+
+
+def _study_reader(study: studies.Study) -> ReadPixels:
+    return lambda path, frame: get_sandbox().pixels(study.files / path, frame)
 
 
 # Runs -----------------------------------------------------------------------------------------------
@@ -1024,23 +1061,15 @@ def _predict(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subjec
 
 
 def explain(run: runs.Run, subject, question: Question) -> Maps:
-    """The map of one slice, on the slice's own grid."""
-    return _explain(run.id, subject.id, _stamp(run.bundle / "card.json"), question, run, subject)
+    """The map of one slice, on the slice's own grid; waits for it, so not for a page's own thread."""
+    return _explain(run.id, subject.id, map_store.stamp(run.bundle), question, run, subject)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _explain(run_id: str, subject_id: str, stamp: tuple, question: Question, _run: runs.Run, _subject) -> Maps:
+def _explain(run_id: str, subject_id: str, stamp: str, question: Question, _run: runs.Run, _subject) -> Maps:
     image, geometry = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
-    maps = inference.get_explainer().explain(_run.bundle, image[None], question)
+    maps = map_store.maps(_run.bundle, image[None], question, inference.get_explainer().explain)
     return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def png(title: str, answer: str, _subject, _heat: np.ndarray) -> bytes:
-    """Image, overlay and heatmap as one picture; the title names the slice, run, class and method."""
-    file = BytesIO()
-    figures.explanation_png(images.to_display(_subject.pixels), _heat, title, file, answer, _subject.aspect)
-    return file.getvalue()
 
 
 def jury(run: runs.Run, subject) -> Verdict:

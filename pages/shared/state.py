@@ -48,6 +48,13 @@ SETS = "sets"  # how sets of answers are made, bound
 STRANGE = "strange"  # which opinion on strangeness is looked at, bound
 STRANGE_FROM = "from"  # from where on a slice is strange, bound
 SERIES = "series"  # SeriesInstanceUID whose slices are drawn along the stack
+X_HEAD = "x_head"  # what a map is asked for on Explain, all bound: head,
+X_CLASS = "x_class"  # class,
+X_AGAINST = "x_against"  # class that it is told from,
+X_LAYER = "x_layer"  # layer,
+X_METHOD = "x_method"  # method,
+X_PASSES = "x_passes"  # and passes with dropout
+X_SHOW = "x_show"  # one map or which grid of them, bound
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
 
 

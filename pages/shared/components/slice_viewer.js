@@ -16,18 +16,40 @@ const KEYS = [
   ["R, double click", "reset window, zoom and place"], ["L", "link or part two stacks"], ["F", "full screen"],
   ["?", "this list"],
 ];
-const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129],
-  [92, 200, 99], [170, 220, 50], [253, 231, 37]];
-const COLOURS = new Uint8Array(256 * 3);
-for (let i = 0; i < 256; i++) {
-  const at = (i / 255) * (VIRIDIS.length - 1), low = Math.min(VIRIDIS.length - 2, Math.floor(at));
-  COLOURS.set(VIRIDIS[low].map((c, k) => c + (VIRIDIS[low + 1][k] - c) * (at - low)), 3 * i);
-}
+// Anchors of perceptually uniform colour maps (Viridis, Magma, Inferno, Cividis as Matplotlib has them), and grey.
+const COLOUR_MAPS = Object.fromEntries(Object.entries({
+  Viridis: "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725",
+  Magma: "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
+  Inferno: "000004 1b0c41 4a0c6b 781c6d a52c60 cf4446 ed6925 fb9b06 f7d13d fcffa4",
+  Cividis: "00224e 123570 3b496c 575d6d 707173 8a8678 a59c74 c3b369 e1cc55 fee838",
+  Grey: "000000 ffffff",
+}).map(([name, anchors]) => [name, anchors.split(" ")]));
+const VIEWS = [["side", "Side by side"], ["overlay", "Overlay"], ["image", "Image"]];
+// How maps are shown is the reader's taste and outlives the page, within this tab.
+const LOOK = "slicescope-heat";
+const lookOf = () => {
+  const usual = { view: "side", map: "Viridis", opacity: 0.5, threshold: 0 };
+  try { return { ...usual, ...JSON.parse(sessionStorage.getItem(LOOK)) }; } catch { return usual; }
+};
+// Bytes of maps that one viewer keeps; the farthest from the reader go first.
+const HEAT_BUDGET = 1 << 26;
+const HEATS_AT_ONCE = 12;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const make = (tag, className = "", text = "") =>
   Object.assign(document.createElement(tag), { className, textContent: text });
 const short = (value) => Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4, useGrouping: false });
+
+// Red, green and blue of 256 levels between a colour map's anchors.
+function levels(name) {
+  const anchors = COLOUR_MAPS[name].map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+  const colours = new Uint8Array(256 * 3);
+  for (let i = 0; i < 256; i++) {
+    const at = (i / 255) * (anchors.length - 1), low = Math.min(anchors.length - 2, Math.floor(at));
+    colours.set(anchors[low].map((c, k) => c + (anchors[low + 1][k] - c) * (at - low)), 3 * i);
+  }
+  return colours;
+}
 
 async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -123,9 +145,29 @@ class Stack {
   }
 }
 
+// The maps of one question, by slice.
+class HeatSet {
+  constructor() { this.maps = new Map(); this.tries = new Map(); }
+
+  update(meta) { this.meta = meta; this.ready = new Set(meta.ready); return this; }
+
+  // Why the map of a slice is not shown; nothing where it is.
+  why(index) {
+    if (this.maps.has(index)) return "";
+    return this.meta.failed[index] || (this.ready.has(index) ? "Loading the map …" : this.meta.waiting);
+  }
+
+  // Slices whose map can be had and is not here, nearest first; lets go of maps too far away.
+  missing(here, room) {
+    const near = [...this.ready].sort((a, b) => Math.abs(a - here) - Math.abs(b - here)).slice(0, room), keep = new Set(near);
+    for (const at of this.maps.keys()) if (!keep.has(at)) this.maps.delete(at);
+    return near.filter((at) => !this.maps.has(at) && (this.tries.get(at) || 0) < TRIES);
+  }
+}
+
 class Panel {
-  constructor({ stack, kind, name }, viewer) {
-    Object.assign(this, { stack, kind, viewer });
+  constructor({ stack, kind, name, heat, offset }, viewer) {
+    Object.assign(this, { stack, kind, viewer, heat, offset });
     this.root = make("div", "panel");
     this.canvas = make("canvas");
     this.source = document.createElement("canvas");
@@ -136,12 +178,23 @@ class Panel {
     this.message = make("span", "message");
     this.marks = ["left", "right", "top", "bottom"].map((side) => [side, make("span", `mark ${side}`)]);
     const title = make("span", "title");
-    title.append(make("span", "name", name), this.notes);
+    this.of = make("span", "of");
+    title.append(make("span", "name", name), this.of, this.notes);
     this.root.append(this.canvas, title, this.where, this.level, this.scale, this.message, ...this.marks.map((m) => m[1]));
     this.listen();
   }
 
   get data() { return this.viewer.stacks[this.stack]; }
+
+  // The slice that this panel shows; it need not be there.
+  get index() { return this.data.index + this.offset; }
+
+  get place() { return this.data.place(clamp(this.index, 0, this.data.count - 1)); }
+
+  get shown() {
+    const { view } = this.viewer.look;
+    return !this.viewer.switchable || view === "side" || this.kind === view;
+  }
 
   listen() {
     const { canvas, viewer } = this;
@@ -185,11 +238,11 @@ class Panel {
 
   // Pixels of a canvas per mm (per pixel height where the header gives no spacing) that let the slice fit.
   fit(w, h) {
-    const place = this.data.place(), [down, across] = place.spacing_mm || [1, 1];
+    const { place } = this, [down, across] = place.spacing_mm || [1, 1];
     return Math.min(w / (place.columns * across), h / (place.rows * down));
   }
 
-  fill(slice) {
+  fill(slice, heat) {
     const { rows, columns } = this.data.meta, { source } = this;
     if (source.width !== columns || source.height !== rows || !this.image) {
       Object.assign(source, { width: columns, height: rows });
@@ -197,36 +250,45 @@ class Panel {
     }
     const out = new Uint32Array(this.image.data.buffer), lut = this.data.greys(slice.zero, slice.unit), { values } = slice;
     for (let i = 0; i < out.length; i++) out[i] = lut[values[i]];
-    const { heat, opacity } = this.viewer;
-    if (heat && this.kind !== "image") {
-      const mix = this.kind === "heat" ? 1 : opacity, bytes = this.image.data;
-      for (let i = 0, o = 0; i < heat.length; i++, o += 4) {
-        for (let k = 0; k < 3; k++) bytes[o + k] += (COLOURS[3 * heat[i] + k] - bytes[o + k]) * mix;
-      }
-    }
+    if (heat && this.kind !== "image") this.colour(heat);
     source.getContext("2d").putImageData(this.image, 0, 0);
   }
 
+  // Lay a map over the picture, or put it in its place; what is below the threshold stays as it is, or dark.
+  colour(heat) {
+    const { colours, look } = this.viewer, bytes = this.image.data, alone = this.kind === "heat";
+    const mix = alone ? 1 : look.opacity, least = Math.ceil(255 * look.threshold);
+    for (let i = 0, o = 0; i < heat.length; i++, o += 4) {
+      if (heat[i] >= least) {
+        for (let k = 0; k < 3; k++) bytes[o + k] += (colours[3 * heat[i] + k] - bytes[o + k]) * mix;
+      } else if (alone) bytes[o] = bytes[o + 1] = bytes[o + 2] = 0;
+    }
+  }
+
   paint(perMm) {
-    const { canvas, data, viewer } = this, { meta } = data, place = data.place();
-    const ratio = window.devicePixelRatio || 1, slice = data.slice();
+    const { canvas, data, viewer, index, place } = this, ratio = window.devicePixelRatio || 1;
+    const there = index >= 0 && index < data.count, slice = there ? data.slice(index) : null;
+    const set = this.kind === "image" ? null : viewer.sets[this.heat], heat = set?.maps.get(index);
     const context = canvas.getContext("2d"), { width: w, height: h } = canvas;
     context.fillStyle = "#000";
     context.fillRect(0, 0, w, h);
     // Never another slice in the place of one that is not here.
-    if (slice && !slice.reason) {
-      this.fill(slice);
+    if (slice && !slice.reason && (heat || this.kind !== "heat")) {
+      this.fill(slice, heat);
       const [down, across] = place.spacing_mm || [1, 1], scale = perMm * viewer.zoom;
       const [dw, dh] = [place.columns * across * scale, place.rows * down * scale];
       context.imageSmoothingQuality = "medium";
       context.drawImage(this.source, 0, 0, place.columns, place.rows,
         (w - dw) / 2 + viewer.pan[0] * ratio, (h - dh) / 2 + viewer.pan[1] * ratio, dw, dh);
     }
-    this.message.textContent = slice ? slice.reason || "" : `Loading slice ${data.index + 1} …`;
+    this.message.textContent = !there ? "No slice here" : !slice ? `Loading slice ${index + 1} …`
+      : slice.reason || (set ? set.why(index) : "");
+    this.of.textContent = heat ? set.meta.names[index] || "" : "";
     for (const [side, mark] of this.marks) mark.textContent = place.letters[side];
     this.notes.textContent = place.notes.join("\n");
     this.where.textContent = [
-      data.count > 1 ? `${data.index + 1} / ${data.count}` : "", this.position(), viewer.away(this.stack),
+      data.count > 1 && there ? `${index + 1} / ${data.count}` : "", there ? this.position() : "",
+      viewer.away(this.stack),
     ].filter(Boolean).join("\n");
     this.level.textContent = this.kind === "heat" ? "" : [
       viewer.zoom === 1 ? "" : `${Math.round(100 * viewer.zoom)} %`, `L ${short(data.centre)}  W ${short(data.width)}`,
@@ -235,7 +297,7 @@ class Panel {
   }
 
   position() {
-    const mm = this.data.meta.positions_mm[this.data.index], [low, high] = this.data.place().axis;
+    const mm = this.data.meta.positions_mm[this.index], [low, high] = this.place.axis;
     return mm === null ? "" : `${mm < 0 ? low : high} ${Math.abs(mm).toFixed(1)} mm`;
   }
 
@@ -254,8 +316,9 @@ class Panel {
 
 class Viewer {
   constructor(parent, send) {
-    Object.assign(this, { send, root: parent.querySelector(".viewer"), stacks: [], panels: [], heat: null, opacity: 0.5,
-      zoom: 1, pan: [0, 0], tool: "window", linked: true, asked: null });
+    Object.assign(this, { send, root: parent.querySelector(".viewer"), stacks: [], panels: [], sets: [], look: lookOf(),
+      zoom: 1, pan: [0, 0], tool: "window", linked: true, asked: null, askedHeats: false });
+    this.colours = levels(this.look.map);
     this.controls();
     this.root.onkeydown = (event) => this.key(event);
     new ResizeObserver(() => this.draw()).observe(this.root);
@@ -276,14 +339,19 @@ class Viewer {
     this.presets.setAttribute("aria-label", "Window preset");
     this.presets.onchange = () => { this.usePreset(this.presets.value); this.root.focus(); };
     this.presets.onkeydown = (event) => event.stopPropagation();
+    this.views = make("div", "group");
+    this.views.setAttribute("role", "group");
+    this.views.setAttribute("aria-label", "Which pictures are shown");
+    this.viewButtons = VIEWS.map(([view, name]) => button(name, "", () => this.setLook({ view })));
+    this.views.append(...this.viewButtons);
     this.linkButton = button("Linked", "", () => this.toggleLink());
     this.status = make("span", "status");
     this.status.setAttribute("role", "status");
-    bar.append(group, this.presets, this.linkButton,
+    bar.append(this.views, group, this.presets, this.linkButton,
       button("Reset", "Window, zoom and place as at first (R)", () => this.reset()),
       button("Full screen", "The viewer on the whole screen (F)", () => this.fullScreen()), button("?", "All keys", () => this.toggleHelp()));
-    const slider = (name, max, step, set) => {
-      const label = make("label"), input = Object.assign(make("input"), { type: "range", min: 0, max, step });
+    const slider = (name, max, step, set, title = "") => {
+      const label = Object.assign(make("label"), { title }), input = Object.assign(make("input"), { type: "range", min: 0, max, step });
       input.setAttribute("aria-label", name);
       input.oninput = () => { set(Number(input.value)); this.draw(); };
       input.onkeydown = (event) => event.stopPropagation();
@@ -292,8 +360,17 @@ class Viewer {
       return input;
     };
     this.sliceInput = slider("Slice", 1, 1, (value) => this.goTo(0, value));
-    this.opacityInput = slider("Heat", 1, "any", (value) => { this.opacity = value; });
-    tools.append(this.status);
+    this.opacityInput = slider("Heat", 1, "any", (value) => this.setLook({ opacity: value }), "How strongly the map covers the image");
+    this.thresholdInput = slider("Hide below", 1, "any", (value) => this.setLook({ threshold: value }), "Hide what is weaker than this share of the map's own scale");
+    this.colourLabel = make("label", "colours");
+    this.colourInput = make("select", "presets");
+    this.colourInput.setAttribute("aria-label", "Colours of the map");
+    this.colourInput.append(...Object.keys(COLOUR_MAPS).map((name) => Object.assign(make("option", "", name), { value: name })));
+    this.colourInput.onchange = () => { this.setLook({ map: this.colourInput.value }); this.root.focus(); };
+    this.colourInput.onkeydown = (event) => event.stopPropagation();
+    this.ramp = make("i", "ramp");
+    this.colourLabel.append(this.colourInput, make("span", "", "none"), this.ramp, make("span", "", "most"));
+    tools.append(this.colourLabel, this.status);
     this.help = make("div", "help");
     this.help.hidden = true;
     const list = make("dl");
@@ -326,6 +403,13 @@ class Viewer {
     event.preventDefault();
     // Keys that the page listens to must not do a second thing.
     event.stopPropagation();
+    this.draw();
+  }
+
+  setLook(changes) {
+    Object.assign(this.look, changes);
+    this.colours = levels(this.look.map);
+    try { sessionStorage.setItem(LOOK, JSON.stringify(this.look)); } catch { /* a browser may refuse to keep things */ }
     this.draw();
   }
 
@@ -371,11 +455,13 @@ class Viewer {
     if (this.stacks.every((one, i) => one.index === before[i])) return;
     this.draw();
     this.ask();
+    this.askHeats();
     clearTimeout(this.timer);
     // Python is told where the reader rests, not every slice passed.
     this.timer = setTimeout(() => {
       if (this.stacks[0].index === this.told) return;
       this.told = this.stacks[0].index;
+      this.telling = { index: this.told, until: Date.now() + 4000 };
       this.send("index", this.told);
     }, REST_MS);
   }
@@ -413,6 +499,18 @@ class Viewer {
     this.send("want", { stack: next.stack.meta.id, piece: next.number });
   }
 
+  // Ask for the nearest maps that are ready and not here.
+  askHeats() {
+    if (this.askedHeats || !this.sets.length) return;
+    const [lead] = this.stacks, room = Math.max(1, Math.floor(HEAT_BUDGET / lead.size / this.sets.length));
+    const wants = this.sets.flatMap((set) => set.missing(lead.index, room).map((at) => [set, at]))
+      .sort((a, b) => Math.abs(a[1] - lead.index) - Math.abs(b[1] - lead.index)).slice(0, HEATS_AT_ONCE);
+    if (!wants.length) return;
+    wants.forEach(([set, at]) => set.tries.set(at, (set.tries.get(at) || 0) + 1));
+    this.askedHeats = true;
+    this.send("heats", wants.map(([set, at]) => [set.meta.id, at]));
+  }
+
   draw() {
     cancelAnimationFrame(this.request);
     this.request = requestAnimationFrame(() => this.paint());
@@ -421,21 +519,28 @@ class Viewer {
   paint() {
     if (!this.panels.length) return;
     const ratio = window.devicePixelRatio || 1;
-    for (const { canvas } of this.panels) {
+    this.panels.forEach((panel) => { panel.root.hidden = !panel.shown; });
+    const panels = this.panels.filter((panel) => panel.shown);
+    for (const { canvas } of panels) {
       const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
       if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
     }
-    const fits = this.panels.map((panel) => panel.fit(panel.canvas.width, panel.canvas.height));
+    const fits = panels.map((panel) => panel.fit(panel.canvas.width, panel.canvas.height));
     // A millimetre is as long in every panel, so that sizes can be compared, where every header tells it.
-    const known = this.panels.every((panel) => panel.data.place().spacing_mm);
-    this.panels.forEach((panel, i) => panel.paint(known ? Math.min(...fits) : fits[i]));
+    const known = panels.every((panel) => panel.place.spacing_mm);
+    panels.forEach((panel, i) => panel.paint(known ? Math.min(...fits) : fits[i]));
     this.showState();
   }
 
   showState() {
     const [lead] = this.stacks;
     this.sliceInput.value = lead.index;
-    this.opacityInput.value = this.opacity;
+    this.opacityInput.value = this.look.opacity;
+    this.thresholdInput.value = this.look.threshold;
+    this.colourInput.value = this.look.map;
+    this.ramp.style.background = `linear-gradient(to right, ${COLOUR_MAPS[this.look.map].map((hex) => `#${hex}`).join(", ")})`;
+    this.views.hidden = !this.switchable;
+    this.viewButtons.forEach((button, i) => button.setAttribute("aria-pressed", String(VIEWS[i][0] === this.look.view)));
     this.toolButtons.forEach((button, i) => button.setAttribute("aria-pressed", String(TOOLS[i][0] === this.tool)));
     const own = [...this.presets.options].find((option) => option.value === OWN);
     if (own) own.hidden = lead.preset !== OWN;
@@ -450,18 +555,25 @@ class Viewer {
   }
 
   layout() {
-    const { panels, stacks, height_px } = this.meta;
-    const shape = JSON.stringify([panels, stacks.map((one) => one.id), height_px]);
+    const { panels, stacks, height_px, per_row } = this.meta;
+    const shape = JSON.stringify([panels, stacks.map((one) => one.id), height_px, per_row]);
     if (shape === this.shape) return;
     this.shape = shape;
     this.panels = panels.map((panel) => new Panel(panel, this));
+    // One picture of each kind can be looked at alone; tiles of a grid stay together.
+    this.switchable = ["image", "overlay"].every((kind) => panels.filter((panel) => panel.kind === kind).length === 1);
     this.root.style.setProperty("--height", `${height_px}px`);
+    this.root.style.setProperty("--per-row", per_row);
+    this.root.classList.toggle("tiles", per_row > 0);
+    this.root.classList.toggle("same", panels.every((panel) => !panel.offset));
     this.root.querySelector(".panels").replaceChildren(...this.panels.map((panel) => panel.root));
     this.presets.replaceChildren(...[...this.presetNames(), OWN].map((name, i) =>
       Object.assign(make("option", "", name), { value: name, hidden: name === OWN })));
     this.sliceInput.max = this.stacks[0].count - 1;
     this.sliceInput.parentElement.hidden = this.stacks[0].count < 2;
-    this.opacityInput.parentElement.hidden = !this.meta.has_heat;
+    const heated = panels.some((panel) => panel.kind !== "image");
+    [this.opacityInput.parentElement, this.thresholdInput.parentElement, this.colourLabel]
+      .forEach((element) => { element.hidden = !heated; });
   }
 
   async render(bytes) {
@@ -469,17 +581,30 @@ class Viewer {
     const before = this.stacks, lead = before[0]?.meta.id;
     this.meta = meta;
     this.stacks = meta.stacks.map((one) => before.find((stack) => stack.meta.id === one.id) || new Stack(one));
-    if (lead !== meta.stacks[0].id || meta.index !== this.told) this.stacks[0].index = meta.index;
-    this.told = meta.index;
+    // A message that was on its way when Python was told of another slice must not lead back.
+    const { telling } = this, other = lead !== meta.stacks[0].id;
+    if (other || !telling || meta.index === telling.index || Date.now() > telling.until) {
+      if (other || meta.index !== this.told) this.stacks[0].index = meta.index;
+      this.told = meta.index;
+      this.telling = null;
+    }
     if (this.stacks[1] && this.linked) this.stacks[1].index = this.counterpart(this.stacks[0], this.stacks[1]);
     this.layout();
-    this.heat = meta.has_heat ? await inflate(blobs[meta.pieces.length]) : null;
-    await Promise.all(meta.pieces.map((piece, i) =>
-      this.stacks.find((stack) => stack.meta.id === piece.stack_id)?.add(piece, blobs[i])));
+    const sets = this.sets;
+    this.sets = meta.heat_sets.map((one) =>
+      ((lead === meta.stacks[0].id && sets.find((set) => set.meta.id === one.id)) || new HeatSet()).update(one));
+    await Promise.all([...meta.pieces.map((piece, i) =>
+      this.stacks.find((stack) => stack.meta.id === piece.stack_id)?.add(piece, blobs[i])),
+    ...meta.heats.map(async ({ set_id, index }, i) => {
+      const set = this.sets.find((one) => one.meta.id === set_id);
+      set?.maps.set(index, await inflate(blobs[meta.pieces.length + i]));
+    })]);
     if (this.meta !== meta) return; // a newer message came meanwhile and goes on from here
     this.asked = null;
+    this.askedHeats = false;
     this.draw();
     this.ask();
+    this.askHeats();
     const inside = this.root.getRootNode().activeElement || document.activeElement !== document.body;
     if (!inside && this.stacks[0].count > 1) this.root.focus({ preventScroll: true });
   }

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -128,6 +129,59 @@ class Piece:
     unread: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class HeatSet:
+    """Maps of one model and question over the first stack; the browser is told which there are, and asks for them.
+
+    Attributes
+    ----------
+    id : str
+        Stands for model and question: two sets of one id have the same maps.
+    ready : sequence of int
+        Slices whose map can be had.
+    names : mapping of str
+        Slice, as text, to what its map is of.
+    failed : mapping of str
+        Slice, as text, to why it has no map.
+    waiting : str
+        What stands in the place of a map that is not there yet.
+    """
+
+    id: str
+    ready: Sequence[int] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    waiting: str = "Map being made …"
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One map, as `pack_heat` made it: of the rows and columns of the first stack."""
+
+    set_id: str
+    index: int
+    packed: bytes
+
+
+class Panel(NamedTuple):
+    """One picture of the viewer.
+
+    Attributes
+    ----------
+    kind : {"image", "overlay", "heat"}
+    name : str
+    heat : int
+        Which of the heat sets.
+    offset : int
+        How many slices before or after the one that is shown.
+    """
+
+    kind: str
+    name: str
+    heat: int = 0
+    offset: int = 0
+
+
 def pack_piece(stack_id: str, number: int, pixels: np.ndarray, unread: Mapping[str, str] | None = None) -> Piece:
     """Pack slices as 16-bit numbers.
 
@@ -160,9 +214,27 @@ def pack_piece(stack_id: str, number: int, pixels: np.ndarray, unread: Mapping[s
     return Piece(stack_id, number, low, unit, zlib.compress(planes, 1), unread or {})
 
 
-def pack_heat(heat: np.ndarray) -> bytes:
-    """Pack a heatmap (values 0 to 1) for the browser."""
-    return zlib.compress(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8).tobytes(), 1)
+def pack_heat(heat: np.ndarray, shape: tuple[int, int] | None = None, step: int = 1) -> bytes:
+    """Pack a heatmap for the browser.
+
+    Parameters
+    ----------
+    heat : ndarray, shape (rows, columns)
+        From 0 to 1.
+    shape : (int, int), optional
+        Rows and columns of the slice's stack; a smaller slice is padded, as its pixels are.
+    step : int
+        Every how manyeth pixel is sent, as `Place.step`.
+
+    Examples
+    --------
+    >>> list(zlib.decompress(pack_heat(np.array([[0.0, 1.0]]), (1, 3))))
+    [0, 255, 0]
+    """
+    levels = np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8)[::step, ::step]
+    whole = np.zeros(shape or levels.shape, np.uint8)
+    whole[: levels.shape[0], : levels.shape[1]] = levels
+    return zlib.compress(whole.tobytes(), 1)
 
 
 def one_slice(pixels: np.ndarray, place: Place, title: str = "") -> tuple[Stack, Piece]:
@@ -193,10 +265,14 @@ def slice_viewer(
     index: int = 0,
     link: tuple[str, str] = ("share", ""),
     heat: bytes | None = None,
-    panels: Sequence[tuple[str, str]] = (),
+    heat_sets: Sequence[HeatSet] = (),
+    heats: Sequence[Heat] = (),
+    panels: Sequence[Panel | tuple[str, str]] = (),
+    per_row: int = 0,
     height_px: int = 460,
     on_step: Callable[[int], None] | None = None,
     on_want: Callable[[str, int], None] | None = None,
+    on_want_heats: Callable[[list[tuple[str, int]]], None] | None = None,
 ) -> None:
     """Draw one stack, or two that are scrolled together.
 
@@ -212,16 +288,24 @@ def slice_viewer(
     link : (str, str)
         How two stacks are linked, ``"mm"`` or ``"share"``, and a sentence that says so.
     heat : bytes, optional
-        What `pack_heat` made, of the rows and columns of the first stack.
-    panels : sequence of (kind, name), optional
+        What `pack_heat` made, for a stack of a single slice; short for one `HeatSet` with one `Heat`.
+    heat_sets : sequence of HeatSet, optional
+        What maps there are; the browser asks for those near the reader that it does not have.
+    heats : sequence of Heat, optional
+        Some of these maps; the browser keeps what it was sent before.
+    panels : sequence of Panel or (kind, name), optional
         The first stack several times, side by side; a kind is ``image``, ``overlay`` or ``heat``. By default one
         ``image`` a stack, under its title.
+    per_row : int
+        Panels beside each other; as many as there is room for when 0.
     height_px : int
         Height of a panel.
     on_step : callable, optional
         Called with the index, in the first stack, of the slice at which the reader came to rest.
     on_want : callable, optional
         Called with a stack's id and the number of the piece that the browser asks for.
+    on_want_heats : callable, optional
+        Called with what the browser asks for: ids of heat sets, and slices.
     """
 
     def stepped() -> None:
@@ -234,9 +318,17 @@ def slice_viewer(
         if want is not None and on_want is not None:
             on_want(str(want["stack"]), int(want["piece"]))
 
-    shown = [{"stack": 0, "kind": kind, "name": name} for kind, name in panels]
-    shown = shown or [{"stack": at, "kind": "image", "name": stack.title} for at, stack in enumerate(stacks)]
-    blobs = [piece.packed for piece in pieces] + ([heat] if heat else [])
+    def wanted_heats() -> None:
+        want = st.session_state[key].get("heats")
+        if want is not None and on_want_heats is not None:
+            on_want_heats([(str(set_id), int(at)) for set_id, at in want])
+
+    if heat:
+        heat_id = hashlib.sha256(heat).hexdigest()[:16]
+        heat_sets, heats = [HeatSet(heat_id, (0,))], [Heat(heat_id, 0, heat)]
+    shown = [{"stack": 0, **Panel(*panel)._asdict()} for panel in panels]
+    shown = shown or [{"stack": at, **Panel("image", stack.title)._asdict()} for at, stack in enumerate(stacks)]
+    blobs = [piece.packed for piece in pieces] + [one.packed for one in heats]
     header = {
         "stacks": [
             {**asdict(one), "rows": one.rows, "columns": one.columns, "per_piece": one.per_piece} for one in stacks
@@ -245,13 +337,15 @@ def slice_viewer(
             {"stack_id": one.stack_id, "number": one.number, "zero": one.zero, "unit": one.unit, "unread": one.unread}
             for one in pieces
         ],
+        "heat_sets": [asdict(one) for one in heat_sets],
+        "heats": [{"set_id": one.set_id, "index": one.index} for one in heats],
         "panels": shown,
+        "per_row": per_row,
         "index": index,
         "link": {"by": link[0], "why": link[1]},
-        "has_heat": bool(heat),
         "sizes": [len(blob) for blob in blobs],
         "height_px": height_px,
     }
     text = json.dumps(header).encode()
     message = b"".join([struct.pack("<I", len(text)), text, *blobs])
-    _component(key=key, data=message, on_index_change=stepped, on_want_change=wanted)
+    _component(key=key, data=message, on_index_change=stepped, on_want_change=wanted, on_heats_change=wanted_heats)

@@ -1,0 +1,43 @@
+"""Explain as a reader uses it: the map comes, an arrow key steps, and the map of the new slice comes."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+expect.set_options(timeout=40_000)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+#: Sum of the canvas's pixels and how much of it is in colour.
+LOOK = (
+    "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let sum = 0, colour = 0;"
+    " for (let i = 0; i < d.length; i += 4) { sum += d[i] + 256 * d[i + 1] * (i % 251);"
+    " colour += Math.abs(d[i] - d[i + 2]) > 8; } return [sum, 4 * colour / d.length]; }"
+)
+
+
+def test_the_map_follows_the_reader_through_the_series(app, page):
+    page.goto(f"{app[0]}/explain?cohort=phantom")
+    page.locator(".grid button").first.click()
+    viewer, messages = page.locator(".viewer"), page.locator(".panel .message")
+    heat = page.locator(".panel canvas").nth(2)
+    for at in range(3):
+        expect(messages.nth(at)).to_be_empty()
+    expect(page.locator(".panel .of").nth(2)).not_to_be_empty()
+    page.wait_for_timeout(100)
+    before, coloured = heat.evaluate(LOOK)
+    assert coloured > 0.5
+    address, where = page.url, viewer.locator(".where").first.text_content()
+    at, n = map(int, re.match(r"(\d+) / (\d+)", where).groups())
+    viewer.press("ArrowDown" if at < n else "ArrowUp")
+    expect(viewer.locator(".where").first).not_to_have_text(where)
+    # Never another slice's map: its place is empty, with words, until its own is here.
+    page.wait_for_url(lambda url: url != address)
+    expect(messages.nth(2)).to_be_empty()
+    page.wait_for_timeout(100)
+    after, coloured = heat.evaluate(LOOK)
+    assert coloured > 0.5 and after != before
+    page.get_by_text(re.compile(r"all \d+ maps")).wait_for()
+    viewer.get_by_role("button", name="Image", exact=True).click()
+    expect(page.locator(".panel:visible")).to_have_count(1)
