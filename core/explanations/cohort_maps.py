@@ -211,10 +211,14 @@ def strays(found: pd.DataFrame) -> pd.DataFrame:
     return found[found["outside"].notna()].sort_values("outside", ascending=False, kind="stable").head(STRAYS)
 
 
-def overlay(grey: np.ndarray, heat: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """Lay heat over slices, both in [0, 1] and of one shape; (…, 3) uint8."""
-    grey = np.nan_to_num(np.clip(grey, 0, 1))[..., None]
-    return np.rint(255 * (1 - opacity) * grey + opacity * viridis(np.clip(heat, 0, 1))).astype(np.uint8)
+def overlay(grey: np.ndarray, heat: np.ndarray, opacity: float = 0.7) -> np.ndarray:
+    """Lay heat over slices, both in [0, 1] and of one shape; (…, 3) uint8.
+
+    The warmer a place the less of the slice is seen through it, so that what is cold stays a slice.
+    """
+    heat, grey = (np.nan_to_num(np.clip(values, 0, 1))[..., None] for values in (heat, grey))
+    strength = opacity * np.sqrt(heat)
+    return np.rint(255 * (1 - strength) * grey + strength * viridis(heat[..., 0])).astype(np.uint8)
 
 
 def in_frame(picture: np.ndarray, heat: np.ndarray, row: dict[str, Any]) -> tuple[np.ndarray, float, float]:

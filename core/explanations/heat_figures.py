@@ -22,8 +22,9 @@ _ENDS = {
     "sagittal": (("crown", "neck"), ("front", "back")),
 }
 #: Shares of the head's box within which a place counts as its middle.
-_MIDDLE = 0.17
-_TILE = 210
+_MIDDLE = 0.1
+#: Height in pixels of a row of tiles: of few, and of many.
+_TILES, _FEW = (270, 190), 5
 
 
 def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
@@ -153,18 +154,19 @@ def sayings(found: pd.DataFrame, cells: pd.DataFrame, means: np.ndarray) -> list
 
 
 def _grid(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
+    tile = _TILES[rows > _FEW]
     figure = make_subplots(
         rows, len(columns), column_titles=list(columns), row_titles=list(names), horizontal_spacing=0.012,
-        vertical_spacing=min(0.2, 26 / max(1, rows * _TILE)),
+        vertical_spacing=min(0.2, 34 / max(1, rows * tile)),
     )  # fmt: skip
     for title in figure.layout.annotations:
         right = title.text in names
         # Names of rows stand upright on the left, where they are read first.
-        title.update(font_size=15, **({"x": -0.01, "xanchor": "right", "textangle": 0} if right else {}))
+        title.update(font_size=16, **({"x": -0.01, "xanchor": "right", "textangle": 0} if right else {}))
     bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
     figure.update_xaxes(**bare, constrain="domain").update_yaxes(**bare)
     return figure.update_layout(
-        template=TEMPLATE, height=50 + rows * (_TILE + 26), showlegend=False,
+        template=TEMPLATE, height=50 + rows * (tile + 34), showlegend=False,
         margin={"l": 92, "r": 8, "t": 34, "b": 22},
     )  # fmt: skip
 
@@ -172,7 +174,7 @@ def _grid(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
 def _picture(figure: go.Figure, rgb: np.ndarray, hover: str, note: str, row: int, col: int) -> None:
     address = "data:image/png;base64," + base64.b64encode(to_png(rgb)).decode()
     figure.add_image(source=address, hovertemplate=f"{hover}<extra></extra>", row=row, col=col)
-    figure.update_xaxes(title={"text": note, "font": {"size": 12}, "standoff": 2}, row=row, col=col)
+    figure.update_xaxes(title={"text": note, "font": {"size": 14}, "standoff": 3}, row=row, col=col)
 
 
 def _tinted(grey: np.ndarray, change: np.ndarray) -> np.ndarray:
