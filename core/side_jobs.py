@@ -26,7 +26,7 @@ from core.settings import PROJECT_DIR, get_settings
 from core.slice_table import replaced
 
 Made = TypeVar("Made")
-#: Called with (done, in all) or (done, in all, message).
+#: Called with (done, in all), and perhaps a message and other facts for the status.
 Report = Callable[..., None]
 
 _GRACE_S = 3.0
@@ -125,11 +125,11 @@ class SideJob:
             self._write(**_running(os.getpid()))
         began, pace, counted = time.monotonic(), Pace(), 0
 
-        def follow(done: int, total: int, message: str = "") -> None:
+        def follow(done: int, total: int, message: str = "", **more: Any) -> None:
             nonlocal counted
             counted = total
             message = message or (pace(done, total) if done else "starting the model")
-            self._write(done=done, total=total, message=message)
+            self._write(done=done, total=total, message=message, **more)
             if report:
                 report(done, total)
 
