@@ -37,7 +37,7 @@ def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
     """
     here = cells[(cells["decisions"] == "all") & (cells["y_pred"] != ANY)]
     names, planes = sorted(here["y_pred"].unique()), [plane for plane in BOX if (here["plane"] == plane).any()]
-    figure = _grid(len(names), [plane.capitalize() for plane in planes], names)
+    figure = tiles(len(names), [plane.capitalize() for plane in planes], names)
     for at, cell in zip(here.index, here.itertuples(), strict=True):
         heat, image = np.asarray(means[at], np.float32)
         said = (
@@ -45,7 +45,7 @@ def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
             f"<br>{cell.outside:.0%} of the heat outside the head"
         )
         place = {"row": 1 + names.index(cell.y_pred), "col": 1 + planes.index(cell.plane)}
-        _picture(figure, overlay(image, peaked(heat)), said, f"{cell.slices} · {cell.outside:.0%} outside", **place)
+        put_picture(figure, overlay(image, peaked(heat)), said, f"{cell.slices} · {cell.outside:.0%} outside", **place)
     return figure
 
 
@@ -62,18 +62,18 @@ def right_and_wrong(cells: pd.DataFrame, means: np.ndarray) -> go.Figure | None:
     if not pairs:
         return None
     rows = [f"{cells.at[right, 'y_pred'] or 'All classes'},<br>{cells.at[right, 'plane']}" for right, _ in pairs]
-    figure = _grid(len(pairs), ["Right", "Wrong", "Wrong less right"], rows)
+    figure = tiles(len(pairs), ["Right", "Wrong", "Wrong less right"], rows)
     for row, (right, wrong) in enumerate(pairs, 1):
         heats = [np.asarray(means[at, 0], np.float32) for at in (right, wrong)]
         for column, (at, heat) in enumerate(zip((right, wrong), heats, strict=True), 1):
             cell = cells.loc[at]
             said = f"<b>{cell['decisions']}</b><br>{_many(cell['slices'], 'slice')}<br>{cell['outside']:.0%} outside"
             note = f"{cell['slices']} · {cell['outside']:.0%} outside"
-            _picture(figure, overlay(np.asarray(means[at, 1], np.float32), heat), said, note, row=row, col=column)
+            put_picture(figure, overlay(np.asarray(means[at, 1], np.float32), heat), said, note, row=row, col=column)
         change = np.nan_to_num(heats[1] - heats[0])
         said = f"from {change.min():+.2f} (blue) to {change.max():+.2f} (red) of a map's maximum"
         grey = np.asarray(means[right, 1], np.float32)
-        _picture(figure, _tinted(grey, change), said, "red: more heat when wrong", row=row, col=3)
+        put_picture(figure, _tinted(grey, change), said, "red: more heat when wrong", row=row, col=3)
     return figure
 
 
@@ -153,7 +153,8 @@ def sayings(found: pd.DataFrame, cells: pd.DataFrame, means: np.ndarray) -> list
     return said
 
 
-def _grid(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
+def tiles(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
+    """Return an empty grid of pictures with names of its columns and rows."""
     tile = _TILES[rows > _FEW]
     figure = make_subplots(
         rows, len(columns), column_titles=list(columns), row_titles=list(names), horizontal_spacing=0.012,
@@ -171,7 +172,8 @@ def _grid(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
     )  # fmt: skip
 
 
-def _picture(figure: go.Figure, rgb: np.ndarray, hover: str, note: str, row: int, col: int) -> None:
+def put_picture(figure: go.Figure, rgb: np.ndarray, hover: str, note: str, row: int, col: int) -> None:
+    """Put a picture, (rows, columns, 3) uint8, into a grid, with words on hover and below it."""
     address = "data:image/png;base64," + base64.b64encode(to_png(rgb)).decode()
     figure.add_image(source=address, hovertemplate=f"{hover}<extra></extra>", row=row, col=col)
     figure.update_xaxes(title={"text": note, "font": {"size": 14}, "standoff": 3}, row=row, col=col)
