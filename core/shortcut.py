@@ -311,8 +311,8 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
     result : Result
         With 0 seconds.
     pictures : dict of ndarray
-        ``grey``, (examples, S, S), and each training's ``heat``, all float16 in [0, 1]; ``mean-`` and a training:
-        the mean map over all tested slices, (S, S).
+        ``grey`` and, by name of the training, its maps, (examples, S, S); ``mean-`` and any of these words: the mean
+        over all tested slices, (S, S). All float16 in [0, 1].
     """
     rows = _tested(made, cohorts)
     truth = rows["letters"]["sequence"].to_numpy(str)
@@ -332,9 +332,9 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
     masks = [head_mask(picture) for picture in inputs["without"]]
     says = {letter: name for name, letter in LETTERS.items()}
     told = np.array([says[VERSIONS["swapped"][name]] for name in truth])
-    examples = [
-        int(np.flatnonzero(truth == name)[len(np.flatnonzero(truth == name)) // 2]) for name in sorted(set(truth))
-    ]
+    # Of each class the slice with most head: what a class can be shown.
+    size_of = np.array([mask.sum() for mask in masks])
+    examples = [int(max(np.flatnonzero(truth == name), key=lambda at: size_of[at])) for name in sorted(set(truth))]
     keys = slice_keys(rows["letters"]).to_list()
     result = Result(
         runs={training: run.id for training, run in made.items()},
@@ -356,7 +356,7 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
         ),
         seconds=0.0,
     )  # fmt: skip
-    pictures = {"grey": inputs["letters"][examples]}
+    pictures = {"grey": inputs["letters"][examples], "mean-grey": inputs["letters"].mean(axis=0)}
     for training, maps in heat.items():
         pictures |= {training: maps[examples], f"mean-{training}": maps.mean(axis=0)}
     return result, {name: array.astype(np.float16) for name, array in pictures.items()}

@@ -26,9 +26,10 @@ def accuracy_bars(found: Result, _pictures: dict[str, np.ndarray]) -> go.Figure:
         )  # fmt: skip
     figure.add_hline(
         y=found.chance, line={"color": GREY, "dash": "dot"}, annotation_text=f"guessing, {found.chance:.0%}",
-        annotation_position="top right",
+        annotation_position="right",
     )  # fmt: skip
     figure.update_xaxes(tickfont={"size": 15})
+    figure.update_layout(margin={"r": 110})
     return figure.update_yaxes(title_text="Right answers", tickformat=".0%", range=[0, 1.1])
 
 
@@ -53,8 +54,9 @@ def where_they_looked(found: Result, pictures: dict[str, np.ndarray]) -> go.Figu
         mean = np.asarray(pictures[f"mean-{training}"], np.float32)
         note = f"mean of {found.slices} maps"
         said = f"{found.corner[training]:.0%} of the heat in the letter's corner"
-        grey = np.asarray(pictures["grey"], np.float32).mean(axis=0)
-        put_picture(figure, overlay(grey, peaked(mean)), said, note, row=row, col=len(found.examples) + 1)
+        put_picture(
+            figure, overlay(pictures["mean-grey"], peaked(mean)), said, note, row=row, col=len(found.examples) + 1
+        )
     return figure
 
 

@@ -24,7 +24,7 @@ _ENDS = {
 #: Shares of the head's box within which a place counts as its middle.
 _MIDDLE = 0.1
 #: Height in pixels of a row of tiles: of few, and of many.
-_TILES, _FEW = (270, 190), 5
+_TILES, _FEW, _WIDTH = (270, 190), 5, 880
 
 
 def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
@@ -155,7 +155,8 @@ def sayings(found: pd.DataFrame, cells: pd.DataFrame, means: np.ndarray) -> list
 
 def tiles(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
     """Return an empty grid of pictures with names of its columns and rows."""
-    tile = _TILES[rows > _FEW]
+    # No higher than wide: a page is about so many pixels wide.
+    tile = min(_TILES[rows > _FEW], _WIDTH // len(columns))
     figure = make_subplots(
         rows, len(columns), column_titles=list(columns), row_titles=list(names), horizontal_spacing=0.012,
         vertical_spacing=min(0.2, 34 / max(1, rows * tile)),
