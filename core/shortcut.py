@@ -222,7 +222,7 @@ def make_cohorts(source: Cohort, report: Report) -> dict[str, Cohort]:
     for number, version in enumerate(VERSIONS):
         report(number, len(VERSIONS), f"Burning letters into {len(rows)} slices: {version}")
         write_version(source, rows, version, folder() / version)
-        made = cohort.scan(folder() / version, cohort_of(version), source="phantom", workers=os.cpu_count() or 1)
+        made = cohort.scan(folder() / version, cohort_of(version), source="phantom", workers=_workers(len(rows)))
         (made.folder / cohort.LOG_NAME).unlink(missing_ok=True)
         made = cohort.write(made)
         # What a header tells wrongly was put right in the source.
@@ -231,6 +231,11 @@ def make_cohorts(source: Cohort, report: Report) -> dict[str, Cohort]:
     with replaced(stamp) as fresh:
         fresh.write_text(json.dumps(recipe), "utf-8")
     return {version: cohort.read(cohort_of(version)) for version in VERSIONS}
+
+
+def _workers(files: int) -> int:
+    # Of few files the start of a process takes longer than the reading.
+    return (os.cpu_count() or 1) if files > 100 else 1
 
 
 # Training -------------------------------------------------------------------------------------------------

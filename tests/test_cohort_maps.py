@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_head_frame import a_head
-from test_pages import no_tensorflow, open_page, small, words
+from test_pages import no_tensorflow, open_page, words
 
 from core import analyses, cohort, inference, runs
 from core.config import RunConfig
@@ -16,8 +16,9 @@ from core.explanations import cohort_maps, heat_figures
 from core.explanations.cohort_maps import ANY
 from core.explanations.head_frame import BOX, GRID
 from core.explanations.question import Maps, Question
+from core.settings import get_settings
 
-__all__ = ["no_tensorflow", "small"]
+__all__ = ["no_tensorflow"]
 
 CLASSES = ["T1", "T2"]
 QUESTION = Question("sequence")
@@ -50,8 +51,6 @@ class Spot:
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory, make_dataset):
     """A workspace of its own, with a run over heads that are stored in four ways; one of 24 answers is wrong."""
-    from core.settings import get_settings
-
     folder = tmp_path_factory.mktemp("workspace")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLICESCOPE_WORKSPACE", str(folder))
@@ -95,8 +94,6 @@ def looked(tmp_path_factory, make_dataset):
 @pytest.fixture
 def run(looked, monkeypatch):
     """The run, without maps."""
-    from core.settings import get_settings
-
     monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(looked.folder.parent.parent))
     get_settings.cache_clear()
     for path in looked.folder.glob("analyses/maps-*"):
@@ -259,14 +256,15 @@ def test_without_any_heat_there_is_no_mean():
 # The page -------------------------------------------------------------------------------------------------
 
 
-def test_the_page_offers_draws_and_follows(small, monkeypatch):
-    assert "No maps of many slices yet" in words(app := open_page("explain", view="Cohort", run="shipped"))
+def test_the_page_offers_draws_and_follows(run, monkeypatch):
+    assert "No maps of many slices yet" in words(app := open_page("explain", view="Cohort", run="looked"))
     assert "Make the maps" in [button.label for button in app.button]
     monkeypatch.setattr(inference, "explain_local", Spot())
-    cohort_maps.work(runs.read_run("shipped"), QUESTION, 4)
-    app = open_page("explain", view="Cohort", run="shipped")
-    assert "Most heat outside the head" in words(app) and "LOVELACE" not in words(app).upper()
+    cohort_maps.work(run, QUESTION, 12)
+    app = open_page("explain", view="Cohort", run="looked")
+    assert len(app.get("plotly_chart")) == 1 and "Warmest on axial slices" in words(app)
+    assert "Of these decisions 1 is wrong" in words(app) and "LOVELACE" not in words(app).upper()
     running = {"state": "running", "message": "3 of 9", "done": 3, "total": 9}
     monkeypatch.setattr(cohort_maps, "status", lambda run, question: running)
-    app = open_page("explain", view="Cohort", run="shipped")
+    app = open_page("explain", view="Cohort", run="looked")
     assert "Cancel" in [button.label for button in app.button] and not app.get("plotly_chart")
