@@ -28,7 +28,7 @@ _TILES, _FEW, _WIDTH = (270, 190), 5, 880
 
 
 def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
-    """Draw the mean map of each predicted class and plane over the mean slice.
+    """Draw the mean map of each predicted class and plane over the mean slice; of one plane alone in one row.
 
     Parameters
     ----------
@@ -37,14 +37,17 @@ def mean_maps(cells: pd.DataFrame, means: np.ndarray) -> go.Figure:
     """
     here = cells[(cells["decisions"] == "all") & (cells["y_pred"] != ANY)]
     names, planes = sorted(here["y_pred"].unique()), [plane for plane in BOX if (here["plane"] == plane).any()]
-    figure = tiles(len(names), [plane.capitalize() for plane in planes], names)
+    flat = len(planes) == 1 and len(names) <= _FEW
+    rows, columns = (planes, names) if flat else (names, planes)
+    figure = tiles(len(rows), columns, rows)
     for at, cell in zip(here.index, here.itertuples(), strict=True):
         heat, image = np.asarray(means[at], np.float32)
         said = (
             f"<b>{cell.y_pred}, {cell.plane}</b><br>{_many(cell.slices, 'slice')} of {_many(cell.patients, 'patient')}"
             f"<br>{cell.outside:.0%} of the heat outside the head"
         )
-        place = {"row": 1 + names.index(cell.y_pred), "col": 1 + planes.index(cell.plane)}
+        at_row, at_column = (cell.plane, cell.y_pred) if flat else (cell.y_pred, cell.plane)
+        place = {"row": 1 + rows.index(at_row), "col": 1 + columns.index(at_column)}
         put_picture(figure, overlay(image, peaked(heat)), said, f"{cell.slices} · {cell.outside:.0%} outside", **place)
     return figure
 
@@ -161,10 +164,10 @@ def tiles(rows: int, columns: Sequence[str], names: Sequence[str]) -> go.Figure:
         rows, len(columns), column_titles=list(columns), row_titles=list(names), horizontal_spacing=0.012,
         vertical_spacing=min(0.2, 34 / max(1, rows * tile)),
     )  # fmt: skip
-    for title in figure.layout.annotations:
-        right = title.text in names
-        # Names of rows stand upright on the left, where they are read first.
-        title.update(font_size=16, **({"x": -0.01, "xanchor": "right", "textangle": 0} if right else {}))
+    for number, title in enumerate(figure.layout.annotations):
+        # Those of columns come first. Names of rows stand upright on the left, where they are read first.
+        beside = {"x": -0.01, "xanchor": "right", "textangle": 0} if number >= len(columns) else {}
+        title.update(font_size=16, **beside)
     bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
     figure.update_xaxes(**bare, constrain="domain").update_yaxes(**bare)
     return figure.update_layout(

@@ -62,7 +62,7 @@ def _means(run: runs.Run, question: Question, found: pd.DataFrame, cells: pd.Dat
     file, at = cohort_maps.name_of(question, "-means.npy"), (question.head, question.method)
     st.caption(
         f"{len(found)} slices of {found['PatientID'].nunique()} patients, as many of each class and plane as there "
-        "were up to a limit. Rows: what the model said. Each map is scaled to its own maximum: compare places, not "
+        "were up to a limit; here by what the model said. Each map is scaled to its own maximum: compare places, not "
         "strengths. Below each: how many slices, and how much of their heat lies outside the head."
     )
     figure = cached.of_analysis(run, file, heat_figures.mean_maps, cells, means, at=at)
