@@ -63,6 +63,10 @@ def demo(options: argparse.Namespace, progress: _Progress) -> None:
         return
     demo.ensure_ready(progress, options.patients, options.seed)
     print("The phantom cohort, an example study and the shipped model are ready: make app, or streamlit run app.py")
+    if options.shortcut:
+        from core import shortcut
+
+        print(shortcut.in_words(shortcut.result() or shortcut.work(progress)))
 
 
 def index(options: argparse.Namespace, progress: _Progress) -> None:
@@ -395,6 +399,9 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="write only the DICOM files, into this folder")
     one.add_argument("--patients", type=int, help="how many phantom patients, 12 by default")
     one.add_argument("--seed", type=int, help="the same seed gives the same people")
+    one.add_argument(
+        "--shortcut", action="store_true", help="also make the demonstration of a model that reads a burned-in letter"
+    )
     one.add_argument("--quiet-if-ready", action="store_true", help="say and do nothing when all is there")
 
     one = command(index)

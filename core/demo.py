@@ -119,7 +119,7 @@ def make_cohort(n_patients: int = PATIENTS, random_state: int = SEED, report: Re
     )
     (made.folder / cohort.LOG_NAME).unlink(missing_ok=True)
     made = cohort.write(made)
-    _correct_labels(made, truth)
+    correct_labels(made, truth)
     with replaced(_stamp()) as fresh:
         fresh.write_text(json.dumps(recipe), encoding="utf-8")
     report(1.0, f"Phantom cohort with {len(made.table)} slices of {n_patients} patients")
@@ -218,7 +218,16 @@ def _judged() -> bool:
         return False
 
 
-def _correct_labels(made: Cohort, truth: list[dict[str, str]]) -> None:
+def correct_labels(made: Cohort, truth: list[dict[str, str]]) -> None:
+    """Let a phantom cohort's label log say what its series truly show, where their headers do not.
+
+    Parameters
+    ----------
+    made : Cohort
+        Written, without changed labels.
+    truth : list of dict
+        One a series: ``SeriesInstanceUID``, ``plane``, ``sequence``.
+    """
     labelled = made.table.groupby("SeriesInstanceUID")[["plane", "sequence"]].first()
     for series in truth:
         uid = series["SeriesInstanceUID"]

@@ -13,29 +13,21 @@ only looks at the files.
 
 import argparse
 import hashlib
-import json
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from core import analyses, cohort, inference, pace_measure, runs
 from core.bootstrap import patient_bootstrap
 from core.errors import CohortError, CoreError, InputError, RunError, UnreadableFile
-from core.pace import Pace
 from core.runs import Run
 from core.sandbox import Sandboxes
-from core.settings import PROJECT_DIR, get_settings
+from core.side_jobs import SideJob
 from core.slice_table import Cohort, replaced, slice_keys
 from core.splits import SPLITS
 from core.stress_changes import CHANGES, Change, Slice, changed, model_input, slice_of
@@ -52,7 +44,6 @@ NEUTRAL = "as it is"
 _PIECE = 8
 #: Milliseconds that the changes of one picture take, about; the network's time comes on top.
 _CHANGE_MS = 1.5
-_GRACE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -141,8 +132,10 @@ def measure(
     return drawn
 
 
-def sample(predictions: pd.DataFrame, slices: int, random_state: int) -> pd.DataFrame:
-    """Choose slices to change: of each head's classes so many at most, spread over patients as evenly as can be.
+def sample(
+    predictions: pd.DataFrame, slices: int, random_state: int, by: Sequence[str] = ("head", "y_true")
+) -> pd.DataFrame:
+    """Choose slices: of each head's classes so many at most, spread over patients as evenly as can be.
 
     Parameters
     ----------
@@ -150,6 +143,8 @@ def sample(predictions: pd.DataFrame, slices: int, random_state: int) -> pd.Data
         Of a run; slices of the test part, else of the validation part, else of training, whose truth is known.
     slices : int
     random_state : int
+    by : sequence of str
+        Columns; of each combination of their words so many.
 
     Returns
     -------
@@ -167,9 +162,9 @@ def sample(predictions: pd.DataFrame, slices: int, random_state: int) -> pd.Data
         raise RunError("No slice of this run has a known answer, so there is nothing to judge by.")
     known = known[known["split"] == part].sample(frac=1, random_state=random_state)
     # The first slice of every patient, then the second of every patient, …
-    turn = known.groupby(["head", "y_true", "PatientID"], sort=False).cumcount()
+    turn = known.groupby([*by, "PatientID"], sort=False).cumcount()
     known = known.assign(turn=turn).sort_values("turn", kind="stable")
-    taken = known[known.groupby(["head", "y_true"], sort=False).cumcount() < slices]
+    taken = known[known.groupby([*by], sort=False).cumcount() < slices]
     return pd.DataFrame({"key": slice_keys(taken), "PatientID": taken["PatientID"]}).drop_duplicates(
         "key", ignore_index=True
     )
@@ -337,15 +332,7 @@ def status(run: Run) -> dict[str, Any]:
         of one that is done ``sha256`` of the model, ``slices``, ``per_class``, ``random_state``, ``seconds`` and
         ``ended``.
     """
-    try:
-        found = json.loads((analyses.folder(run) / "stress.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return {"state": "none"}
-    except (OSError, ValueError):
-        return {"state": "failed", "message": "Its status cannot be read. Start it again."}
-    if found["state"] == "running" and not runs.alive(found):
-        found |= {"state": "interrupted", "message": "Its process ended without a word. Start it again."}
-    return found
+    return _job(run).status()
 
 
 def start(run: Run, slices: int = SLICES, random_state: int = 0) -> None:
@@ -357,89 +344,24 @@ def start(run: Run, slices: int = SLICES, random_state: int = 0) -> None:
         When it is running already, or cannot be started.
     """
     run.predictions()
-    with run.held():
-        _refuse_twice(run)
-        folder = analyses.folder(run)
-        folder.mkdir(exist_ok=True)
-        try:
-            with (folder / "stress.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "core.stress", run.id, str(slices), str(random_state)],
-                    cwd=PROJECT_DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    env={**os.environ, "SLICESCOPE_WORKSPACE": str(get_settings().workspace.resolve())},
-                )  # fmt: skip
-        except OSError as error:
-            raise RunError(f"The stress bench could not be started: {error.strerror}.") from None
-        _write(run, **_running(process.pid))
-    # Without somebody who waits for it, a process that has ended would stay in the system's list.
-    threading.Thread(target=process.wait, name=f"stress-{run.id}", daemon=True).start()
+    _job(run).start(run.id, slices, random_state)
 
 
 def cancel(run: Run) -> None:
     """End a running bench; what an earlier one has found stays."""
-    with run.held():
-        found = status(run)
-        if found["state"] != "running":
-            return
-        with suppress(psutil.Error):
-            process = psutil.Process(found["pid"])
-            process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + _GRACE_S
-            while runs.alive(found) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if runs.alive(found):
-                process.kill()
-        _write(run, state="cancelled", message="Cancelled")
+    _job(run).cancel()
 
 
 def work(run: Run, slices: int = SLICES, random_state: int = 0, report: Callable | None = None) -> pd.DataFrame:
     """Do the bench in this process, with its status kept; raises what `measure` raises."""
-    with run.held():
-        _refuse_twice(run)
-        analyses.folder(run).mkdir(exist_ok=True)
-        _write(run, **_running(os.getpid()))
-    began, pace = time.monotonic(), Pace()
-
-    def follow(done: int, total: int) -> None:
-        _write(run, done=done, total=total, message=pace(done, total) if done else "starting the model")
-        if report:
-            report(done, total)
-
-    end = {"state": "failed", "message": "A bug ended it; its log says more. Please report it."}
-    try:
-        drawn = measure(run, slices, random_state, follow)
-        end = {
-            "state": "done", "message": "", "sha256": run.card()["sha256"], "slices": status(run)["total"],
-            "per_class": slices, "random_state": random_state, "seconds": round(time.monotonic() - began, 1),
-            "ended": runs.now(),
-        }  # fmt: skip
-        return drawn
-    except KeyboardInterrupt:
-        end = {"state": "cancelled", "message": "Cancelled"}
-        raise
-    except CoreError as error:
-        end = {"state": "failed", "message": str(error)}
-        raise
-    finally:
-        _write(run, **end)
+    return _job(run).work(
+        lambda follow: measure(run, slices, random_state, follow), report,
+        sha256=run.card()["sha256"], per_class=slices, random_state=random_state,
+    )  # fmt: skip
 
 
-def _refuse_twice(run: Run) -> None:
-    found = status(run)
-    if found["state"] == "running" and found["pid"] != os.getpid():
-        raise RunError(f"The stress bench of run {run.id} is running already. Wait for it, or cancel it.")
-
-
-def _running(pid: int) -> dict[str, Any]:
-    began = psutil.Process(pid).create_time()
-    return {"state": "running", "message": "Starting", "done": 0, "total": 0, "pid": pid, "process_started": began}
-
-
-def _write(run: Run, **changes: Any) -> None:
-    path = analyses.folder(run) / "stress.json"
-    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    with replaced(path) as fresh:
-        fresh.write_text(json.dumps(before | changes), "utf-8")
+def _job(run: Run) -> SideJob:
+    return SideJob(f"The stress bench of run {run.id}", "core.stress", analyses.folder(run) / "stress.json", run.held)
 
 
 def main() -> int:

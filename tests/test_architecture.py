@@ -25,6 +25,8 @@ LIGHT = (
     "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report", "series_report",
     "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
     "explanations.map_desk", "explanations.map_store", "explanations.map_files",
+    "side_jobs", "explanations.head_frame", "explanations.cohort_maps", "explanations.heat_figures", "shortcut",
+    "shortcut_figures",
 )  # fmt: skip
 
 

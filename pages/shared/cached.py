@@ -45,6 +45,7 @@ from core import (
     neighbours,
     preflight,
     runs,
+    shortcut,
     similar,
     splits,
     stress,
@@ -1022,6 +1023,35 @@ def _stress_strip(
     drawn = stress.pictures(one, key, size, random_state, stress.steps_of(change))
     pngs = (images.to_png(np.rint(picture * 255).astype(np.uint8)) for picture in drawn)
     return ["data:image/png;base64," + base64.b64encode(png).decode() for png in pngs]
+
+
+def shortcut_result() -> tuple[shortcut.Result | None, dict[str, np.ndarray]]:
+    """What the shortcut demonstration found, and its pictures; None and nothing while it is not made."""
+    return _shortcut_result(*_shortcut_key())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _shortcut_result(folder: str, stamp: tuple) -> tuple[shortcut.Result | None, dict[str, np.ndarray]]:
+    found = shortcut.result()
+    if found is None or not all(stamp):
+        return None, {}
+    with np.load(Path(folder) / "pictures.npz", allow_pickle=False) as stored:
+        return found, dict(stored)
+
+
+def shortcut_figure(make: Callable[..., go.Figure]) -> go.Figure:
+    """A figure of the shortcut demonstration: ``make(found, pictures)``."""
+    return _shortcut_figure(*_shortcut_key(), make.__name__, make)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _shortcut_figure(folder: str, stamp: tuple, name: str, _make: Callable[..., go.Figure]) -> go.Figure:
+    return _make(*_shortcut_result(folder, stamp))
+
+
+def _shortcut_key() -> tuple[str, tuple]:
+    folder = shortcut.folder()
+    return str(folder), _stamp(folder / "result.json", folder / "pictures.npz")
 
 
 def position_figures(run: runs.Run, head: str, part: str) -> tuple[go.Figure, go.Figure | None]:

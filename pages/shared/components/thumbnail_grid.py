@@ -35,7 +35,7 @@ def sheet(pictures: np.ndarray) -> dict:
 
     Parameters
     ----------
-    pictures : ndarray of uint8, shape (n, size, size)
+    pictures : ndarray of uint8, shape (n, size, size), or (n, size, size, 3) for coloured ones
 
     Returns
     -------
@@ -48,14 +48,14 @@ def sheet(pictures: np.ndarray) -> dict:
     >>> made["columns"], made["rows"], made["sheet"][:22]
     (12, 2, 'data:image/jpeg;base64')
     """
-    n, height, width = pictures.shape
+    n, height, width, *colours = pictures.shape
     columns = min(n, _SHEET_COLUMNS) or 1
     rows = math.ceil(n / columns) or 1
-    canvas = np.zeros((rows, height, columns, width), np.uint8)
+    canvas = np.zeros((rows, height, columns, width, *colours), np.uint8)
     for i, picture in enumerate(pictures):
         canvas[i // columns, :, i % columns] = picture
     file = io.BytesIO()
-    Image.fromarray(canvas.reshape(rows * height, columns * width)).save(file, "JPEG", quality=_QUALITY)
+    Image.fromarray(canvas.reshape(rows * height, columns * width, *colours)).save(file, "JPEG", quality=_QUALITY)
     return {
         "sheet": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(),
         "columns": columns,
