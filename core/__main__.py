@@ -14,6 +14,7 @@ from pathlib import Path
 from core import presets, run_commands
 from core.config import CHOICES, RunConfig
 from core.errors import CoreError, InputError
+from core.explanations.question import METHOD_WORDS, Question
 from core.pace import Pace
 from core.run_words import WORDS
 from core.runners import RUNNERS
@@ -290,7 +291,6 @@ def report(options: argparse.Namespace, progress: _Progress) -> None:
 def explain(options: argparse.Namespace, progress: _Progress) -> None:
     """Draw image, overlay and heatmap of one slice."""
     from core import bundle, cohort, figures, images, inference, registry
-    from core.explanations.question import Question
     from core.sandbox import get_sandbox
 
     if options.out.suffix.lower() != ".png":
@@ -301,8 +301,9 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     if head not in card["classes"]:
         raise InputError(f"--head must be one of {', '.join(card['classes'])}. Received: {head!r}.")
     classes = card["classes"][head]
-    if options.target and options.target not in classes:
-        raise InputError(f"--class must be one of {', '.join(classes)}. Received: {options.target!r}.")
+    for option, name in (("--class", options.target), ("--against", options.against)):
+        if name and name not in classes:
+            raise InputError(f"{option} must be one of {', '.join(classes)}. Received: {name!r}.")
     table = cohort.scan(options.path, "explained", report=progress.counted("Reading headers")).table
     if table.empty:
         raise InputError(f"{options.path.name} holds no slice that can be read. `python -m core index` says why.")
@@ -316,10 +317,17 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     # One process for both: nobody waits here for anything else.
     worker = inference.get_explainer()
     proba = worker.predict(folder, image[None]).heads[head][0]
-    maps = worker.explain(folder, image[None], Question(head, options.target, options.layer, options.method))
+    question = Question(
+        head, options.target, options.layer, options.method, options.against, options.passes, options.seed
+    )
+    maps = worker.explain(folder, image[None], question)
     (shown,) = maps.targets
+    if options.against:
+        shown = f"{shown} rather than {options.against}"
     said = f"The model says {classes[int(proba.argmax())]}, {100 * proba.max():.0f} %"
-    title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {shown} · {options.method}"
+    title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {shown} · {METHOD_WORDS[options.method]}"
+    if options.passes:
+        title += f", {options.passes} passes"
     aspect = spacing[1] / spacing[0] if spacing[0] > 0 and spacing[1] > 0 else 1.0
     try:
         with cohort.replaced(options.out) as fresh:
@@ -328,7 +336,8 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
             )
     except OSError as error:
         raise InputError(f"{options.out} cannot be written: {error.strerror}. Choose another place.") from None
-    print(f"{said}; drawn for {shown} in {options.out}")
+    nothing = "" if maps.heat.any() else " (nothing speaks for it, so the map is empty)"
+    print(f"{said}; drawn for {shown} in {options.out}{nothing}")
 
 
 def runs(options: argparse.Namespace, progress: _Progress) -> None:
@@ -465,7 +474,10 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--head")
     one.add_argument("--class", dest="target", help="the class to explain; the model's answer by default")
     one.add_argument("--layer", help="the model's last convolution by default")
-    one.add_argument("--method", default="grad_cam", help="grad_cam by default")
+    one.add_argument("--method", default="grad_cam", choices=list(METHOD_WORDS), help="grad_cam by default")
+    one.add_argument("--against", help="a second class: the map says why the class rather than this one")
+    one.add_argument("--passes", type=int, default=0, help="draw the mean map of so many passes with dropout on")
+    one.add_argument("--seed", type=int, default=0, help="of dropout, and of the noise of smooth_grad")
 
     run_commands.add_to(command(runs), _Parser)
 

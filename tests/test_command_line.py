@@ -68,6 +68,8 @@ def one_line(capsys) -> str:
         (["explain", "nobody", ".", "--out", "x.png"], "There is no run 'nobody'"),
         (["explain", "nobody", ".", "--out", "x.jpg"], "written as .png"),
         (["explain", "shipped", ".", "--out", "x.png", "--head", "colour"], "--head must be one of plane, sequence"),
+        (["explain", "shipped", ".", "--out", "x.png", "--against", "T9"], "--against must be one of T1, T1CE"),
+        (["explain", "shipped", ".", "--out", "x.png", "--method", "magic"], "invalid choice: 'magic'"),
         (["demo", "--out", "/proc/nowhere"], "cannot be written"),
         (["demo", "--out", "there", "--patients", "0"], "1 to 100 patients"),
     ],
@@ -169,7 +171,9 @@ def test_train_evaluate_explain_and_runs_end_to_end(folder, tmp_path, capsys):
     assert "Finished first try" in said and "sequence, test: accuracy" in said
     assert main(["evaluate", run_id]) == 0
     figure = tmp_path / "why.png"
-    assert main(["explain", run_id, str(folder), "--out", str(figure), "--class", "T2"]) == 0
+    why = ["explain", run_id, str(folder), "--out", str(figure), "--class", "T2"]
+    assert main([*why, "--against", "T1", "--method", "layer_cam", "--passes", "2", "--seed", "3"]) == 0
+    assert "drawn for T2 rather than T1" in capsys.readouterr().out
     assert Image.open(figure).size[0] > 1000
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out

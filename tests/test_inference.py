@@ -109,6 +109,35 @@ def test_samples_repeat_by_seed_and_leave_the_model_deterministic(bundles, worke
         np.testing.assert_allclose(worker.predict(bundles[kind], images[:6]).heads[head], proba, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["dual", "siamese"])
+def test_explains_one_class_against_another_and_over_passes(bundles, worker, images, kind, monkeypatch):
+    ask = Question("sequence", "T2", method="layer_cam", against="T1", passes=4, random_state=2)
+    maps = worker.explain(bundles[kind], images[:3], ask)
+    assert maps.targets == ("T2",) * 3 and maps.heat.shape == maps.spread.shape == (3, SIZE, SIZE)
+    assert 0 < maps.spread.max() <= 0.5
+    here = inference.explain_local(bundles[kind], images[:3], ask)
+    np.testing.assert_allclose(maps.heat, here.heat, atol=1e-3)
+    np.testing.assert_allclose(maps.spread, here.spread, atol=1e-3)
+    monkeypatch.setattr(inference, "BATCH", 8)
+    parts = worker.explain(bundles[kind], images[:3], ask)
+    np.testing.assert_allclose(parts.heat, maps.heat, atol=1e-3)
+    assert parts.targets == maps.targets
+    assert worker.explain(bundles[kind], images[:1], Question("sequence")).spread is None
+
+
+def test_explains_what_a_model_that_looks_twice_answers(bundles, images):
+    """Its answer is the mean of two looks, so the map is of that class, and of both looks."""
+    once = inference.explain_local(bundles["dual"], images, Question("sequence"))
+    bundle.update_card(bundles["dual"], mirrored=True)
+    try:
+        answers = inference.predict_local(bundles["dual"], images).heads["sequence"].argmax(axis=1)
+        twice = inference.explain_local(bundles["dual"], images, Question("sequence"))
+    finally:
+        bundle.update_card(bundles["dual"], mirrored=False)
+    assert twice.targets == tuple(CLASSES["sequence"][answer] for answer in answers)
+    assert np.abs(twice.heat - once.heat).max() > 0.01
+
+
 @pytest.mark.parametrize(("kind", "head"), [("dual", "plane"), ("dual", "sequence"), ("siamese", "sequence")])
 def test_explains_its_own_answer(bundles, worker, images, kind, head):
     answer = worker.predict(bundles[kind], images[:1]).heads[head][0].argmax()
@@ -144,6 +173,16 @@ def test_jury_votes_as_the_model_predicts(bundles, worker, images):
             "no head 'colour'; it has plane, sequence",
         ),
         (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", "x")), InputError, "no class 'x'"),
+        (
+            lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", against="x")),
+            InputError,
+            "no class 'x'",
+        ),
+        (
+            lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", "axial", against="axial")),
+            InputError,
+            "not held against itself",
+        ),
         (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", layer="x")), InputError, "layer 'x'"),
         (
             lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", method="magic")),

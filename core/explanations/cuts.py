@@ -15,8 +15,9 @@ from keras import ops
 from core.backend_tensorflow import score_and_gradient
 from core.explanations.cells import Centres, centres
 
-#: Values of a batch's images, so that memory holds whatever the side: 113 slices of 96 pixels, 20 of 224.
-_VALUES_AT_ONCE = 2**20
+#: Pixels that go through a network at once: 28 slices of 96 pixels, 5 of 224. More gain no time on processors, and
+#: layers of ResNet50 that lie near the image hold 64 times as many values.
+_VALUES_AT_ONCE = 2**18
 
 CELLS = "cells"
 
