@@ -22,6 +22,7 @@ from core import errors
 from core.calibration import apply_temperature
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
+from core.explanations.badge import Badge
 from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
 from core.explanations.question import Maps, Question
 from core.settings import get_settings
@@ -35,6 +36,8 @@ BATCH = 64
 REQUEST = 8 * BATCH
 #: Models, and views of them, that stay loaded.
 _LOADED, _VIEWS = 4, 16
+#: Weight-randomised twins that a map is compared with; one alone may be alike by chance.
+_TWINS = 2
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,15 @@ class InferenceWorker:
         """Make heatmaps of slices; see `explain_local`."""
         header, arrays = self._ask("explain", bundle, {"images": images}, question=asdict(question))
         return Maps(arrays["heat"], tuple(header["targets"]), header["layer"], tuple(header["layers"]))
+
+    def badge(self, bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
+        """Say of maps whether they may be believed; see `badge_local`."""
+        # A slice a request, so that a map which somebody waits for need not wait for all of them.
+        answers = [
+            self._ask("badge", bundle, {"images": image[None]}, question=asdict(question))[0]["badges"][0]
+            for image in images
+        ]
+        return [Badge.of(**answer) for answer in answers]
 
     def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
         """Let a Siamese run's references vote on each slice (n, S, S)."""
@@ -327,6 +339,52 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)))
 
 
+def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
+    """Say of the maps of slices whether they may be believed, in this process.
+
+    Parameters
+    ----------
+    bundle : Path
+    images : ndarray, shape (n, S, S)
+    question : Question
+        What the maps were asked for.
+
+    Returns
+    -------
+    list of Badge, length n
+
+    Raises
+    ------
+    BundleError, InputError
+        As `explain_local`.
+    """
+    return [Badge.of(**found) for found in _measured(bundle, images, question)]
+
+
+def _measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[str, Any]]:
+    """What `Badge.of` is given, slice by slice."""
+    from core.explanations import sanity
+    from core.explanations.methods import METHODS
+
+    card = bundles.read_card(bundle)
+    maps = explain_local(bundle, images, question)
+    classes = card["classes"][question.head]
+    key = (*_key(bundle, card), question.head, _stamp(bundle))
+    view = _view(*key)
+
+    def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        return METHODS[question.method](view, images, chosen, maps.layer)
+
+    found = sanity.measure(
+        make, view, [_twin_view(*key, seed) for seed in range(_TWINS)], _checked(images, card), maps.heat,
+        np.array([classes.index(target) for target in maps.targets]), spill=sanity.spill_of(view, maps.layer),
+    )  # fmt: skip
+    return [
+        {"target": target, "values": found.values(row), "empty": not maps.heat[row].any()}
+        for row, target in enumerate(maps.targets)
+    ]
+
+
 def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
     """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
     return _verdicts(bundle, predict_local(bundle, images))
@@ -389,6 +447,20 @@ def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model"
     return logits_view(model, head) if flat is model else prototype_view(flat, Jury.load(Path(folder)).prototypes)
 
 
+@functools.lru_cache(maxsize=2 * _TWINS)
+def _twin_view(folder: str, sha256: str, head: str, jury_stamp: int, random_state: int) -> "keras.Model":
+    """The same of a weight-randomised twin; a Siamese twin keeps the prototypes, which are no weights of it."""
+    from core.explanations.scores import logits_view, prototype_view
+    from core.explanations.twin import twin_of
+    from core.models.parts import encoder_of
+
+    model = _model(folder, sha256)
+    twin = twin_of(encoder_of(model), random_state)
+    if encoder_of(model) is model:
+        return logits_view(twin, head)
+    return prototype_view(twin, Jury.load(Path(folder)).prototypes)
+
+
 # The child ------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +478,11 @@ def _answer_mc_samples(header, arrays):
 def _answer_explain(header, arrays):
     maps = explain_local(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
     return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, {"heat": maps.heat}
+
+
+def _answer_badge(header, arrays):
+    badges = _measured(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    return {"badges": badges}, {}
 
 
 @contextmanager
@@ -431,7 +508,14 @@ def main() -> None:
     backend_tensorflow.limit_threads(cores)
     # Trainings may have several; one is enough to answer.
     backend_tensorflow.choose_device(get_settings().device.split(",")[0])
-    serve({"predict": _answer_predict, "mc_samples": _answer_mc_samples, "explain": _answer_explain})
+    serve(
+        {
+            "predict": _answer_predict,
+            "mc_samples": _answer_mc_samples,
+            "explain": _answer_explain,
+            "badge": _answer_badge,
+        }
+    )
 
 
 if __name__ == "__main__":

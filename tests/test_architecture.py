@@ -23,7 +23,7 @@ LIGHT = (
     "stress_changes", "stress_figures", "report", "report_stored", "lessons", "lesson_results", "lesson_report",
     "lesson_figures", "confusion", "class_scores", "weak_spots", "error_figures", "judged", "doubt",
     "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report", "series_report",
-    "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
+    "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures", "explanations.badge",
 )  # fmt: skip
 
 

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import bundle, inference
+from core.errors import InputError
 from core.explanations import badge
 from core.explanations.badge import CHECKS, VERDICTS, Badge
 from core.explanations.head_frame import head_mask
+from core.explanations.question import Question
+from core.settings import get_settings
+from core.vocabulary import PLANES
 
 SIZE = 64
 
@@ -144,19 +149,28 @@ def looking(size=SIZE):
 def test_a_map_that_does_not_ask_the_model_fails_model_and_one_of_noise_fails_stable():
     view, (image, _) = looking(), head()
     images, chosen = image[None], np.array([0])
-    of_slice = sanity.measure(lambda v, x, c: x, view, [looking()], images, chosen)
+    of_slice = sanity.measure(lambda v, x, c: x, view, [looking()], images, images, chosen)
     assert of_slice.model[0] == pytest.approx(1) and of_slice.stable[0] > 0.8
     rng = np.random.default_rng(0)
-    of_noise = sanity.measure(lambda v, x, c: rng.random(x.shape), view, [looking()], images, chosen)
+    heat = rng.random(images.shape)
+    of_noise = sanity.measure(lambda v, x, c: rng.random(x.shape), view, [looking()], images, heat, chosen)
     assert of_noise.model[0] < 0.2 and of_noise.stable[0] < 0.2 and of_noise.head[0] > 0.3
     assert set(of_noise.values(0)) == set(CHECKS)
+
+
+def test_spill_is_half_a_cell():
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    seen = keras.layers.Conv2D(2, 3, 8, padding="same", name="map")(image)
+    view = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(seen)))
+    assert sanity.spill_of(view, "map") == 4
+    assert sanity.spill_of(view, "") == 0
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "slicescope", "MobileNetV2", pytest.param("ResNet50", marks=pytest.mark.slow),
-        pytest.param("EfficientNetV2B0", marks=pytest.mark.slow),
+        "slicescope",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("MobileNetV2", "ResNet50", "EfficientNetV2B0")),
     ],
 )  # fmt: skip
 def test_twins_are_alive_ignorant_and_the_same_each_time(name):
@@ -178,3 +192,62 @@ def test_twins_are_alive_ignorant_and_the_same_each_time(name):
     assert np.abs(features[0] - features[2]).mean() > 1e-3
     norms = [layer for layer in first.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert all(layer.momentum > 0 for layer in norms)
+
+
+# A model's badges -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory, finished):
+    """Runs of every kind whose networks have learnt nothing, and slices with a head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        get_settings.cache_clear()
+        made = {kind: finished(kind, kind) for kind in ("transfer", "dual", "bayesian", "siamese")}
+        yield made, np.stack([head(32, reach)[0] for reach in (0.5, 0.9)])
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["transfer", "dual", "bayesian", "siamese"])
+def test_an_untrained_model_fails(untrained, kind):
+    made, images = untrained
+    folder = made[kind].bundle
+    before = bundle.sha256(folder / "model.keras")
+    badges = [one for target in PLANES for one in inference.badge_local(folder, images, Question("plane", target))]
+    assert {one.verdict for one in badges} == {"do not believe"}
+    # Not only because there is no heat.
+    assert not all(one.empty for one in badges)
+    assert all(one.values["decision"] < 0.02 for one in badges if not one.empty)
+    assert repr(badges[:2]) == repr(inference.badge_local(folder, images, Question("plane", PLANES[0])))
+    assert bundle.sha256(folder / "model.keras") == before
+
+
+def test_the_twin_itself_fails(untrained):
+    """A map of the twin is its own twin's map: it cannot depend on what was learnt."""
+    made, images = untrained
+    key = (*inference._key(made["dual"].bundle, bundle.read_card(made["dual"].bundle)), "plane", 0)
+    own = inference._twin_view(*key, 0)
+    from core.explanations.methods import grad_cam
+
+    layer = bundle.read_card(made["dual"].bundle)["cam_layer"]
+    make = lambda view, x, chosen: grad_cam(view, x, chosen, layer)  # noqa: E731
+    chosen = own.predict_on_batch(images[..., None]).argmax(1)
+    found = sanity.measure(make, own, [own], images, make(own, images, chosen), chosen)
+    verdicts = [Badge.of("axial", found.values(at)) for at in range(len(images))]
+    assert all(one.verdict == "do not believe" for one in verdicts)
+
+
+def test_the_worker_says_the_same(untrained):
+    made, images = untrained
+    worker = inference.InferenceWorker()
+    try:
+        here = inference.badge_local(made["dual"].bundle, images, Question("plane", "axial"))
+        there = worker.badge(made["dual"].bundle, images, Question("plane", "axial"))
+        with pytest.raises(InputError, match="no class"):
+            worker.badge(made["dual"].bundle, images, Question("plane", "T1"))
+    finally:
+        worker.close()
+    for one, other in zip(here, there, strict=True):
+        assert one.target == other.target == "axial"
+        for name in CHECKS:
+            assert one.values[name] == pytest.approx(other.values[name], abs=1e-3, nan_ok=True)

@@ -38,13 +38,10 @@ class Sanity:
 
     Attributes
     ----------
-    heat : ndarray of float32, shape (n, S, S)
-        The maps.
     model, decision, head, stable : ndarray, shape (n,)
         The four numbers; NaN for a map without heat.
     """
 
-    heat: np.ndarray
     model: np.ndarray
     decision: np.ndarray
     head: np.ndarray
@@ -56,7 +53,7 @@ class Sanity:
 
 
 def measure(
-    make: Make, view: keras.Model, twins: list[keras.Model], images: np.ndarray, chosen: np.ndarray,
+    make: Make, view: keras.Model, twins: list[keras.Model], images: np.ndarray, heat: np.ndarray, chosen: np.ndarray,
     rival: int | None = None, spill: float = 0.0,
 ) -> Sanity:  # fmt: skip
     """Measure the maps of some slices.
@@ -71,21 +68,21 @@ def measure(
         Views of weight-randomised twins, at least one.
     images : ndarray of float32, shape (n, S, S)
         In [0, 1].
+    heat : ndarray of float32, shape (n, S, S)
+        The maps: ``make(view, images, chosen)``.
     chosen : ndarray of int, shape (n,)
         The class of each map.
     rival : int, optional
         The class that the map is against.
     spill : float
-        How far, in pixels, heat spreads over the edge of what it means: half a cell of the layer.
+        How far, in pixels, heat spreads over the edge of what it means, see `spill_of`.
 
     Returns
     -------
     Sanity
     """
-    noisy, moved = faint_noise(images), shifted(images, 1)
-    heat, of_noisy, of_moved = np.split(
-        make(view, np.concatenate([images, noisy, moved]), np.tile(chosen, 3)), [len(images), 2 * len(images)]
-    )
+    others = np.concatenate([faint_noise(images), shifted(images, 1)])
+    of_noisy, of_moved = np.split(make(view, others, np.tile(chosen, 2)), 2)
     masks = np.array([head_mask(image) for image in images]).reshape(images.shape)
     ask = _probability(view, rival)
     decision = [
@@ -93,12 +90,18 @@ def measure(
         for image, one, at, mask in zip(images, heat, chosen, masks, strict=True)
     ]
     return Sanity(
-        heat,
         likeness_to_twins(heat, [make(twin, images, chosen) for twin in twins]),
         np.array(decision, float),
         np.array([outside(one, mask, spill) for one, mask in zip(heat, masks, strict=True)], float),
         np.fmin(rank_correlation(heat, of_noisy), rank_correlation(heat, shifted(of_moved, -1))),
     )
+
+
+def spill_of(view: keras.Model, layer: str) -> float:
+    """Half a cell of a layer, in pixels: as far as heat that is made there spreads; 0 where there is no such layer."""
+    found = next((one for one in view.layers if one.name == layer), None)
+    shape = getattr(getattr(found, "output", None), "shape", ())
+    return view.inputs[0].shape[1] / shape[1] / 2 if len(shape) == 4 else 0.0
 
 
 def likeness_to_twins(heat: np.ndarray, others: list[np.ndarray]) -> np.ndarray:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core import runs, studies
 from core.explanations.question import METHOD_WORDS, Question
-from pages.shared import cached, state, widgets
+from pages.shared import cached, explain_badge, state, widgets
 from pages.shared.components.slice_viewer import one_slice, pack_heat, slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.intake import follow, uploader
@@ -92,6 +92,7 @@ def figure(run: runs.Run, it: Subject) -> None:
         [stack], [piece], key="explain-viewer", heat=pack_heat(heat),
         panels=(("image", "Image"), ("overlay", f"Overlay: {shown}"), ("heat", "Heatmap")), height_px=400,
     )  # fmt: skip
+    explain_badge.draw(run, it, question)
     answer, words = st.columns([1.3, 1], gap="large")
     with answer:
         best = int(proba.argmax())
