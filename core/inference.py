@@ -24,7 +24,7 @@ from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
 from core.explanations.badge import Badge
 from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
-from core.explanations.question import Maps, Question
+from core.explanations.question import SLOW, Maps, Question
 from core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -94,8 +94,15 @@ class InferenceWorker:
 
     def explain(self, bundle: Path, images: np.ndarray, question: Question) -> Maps:
         """Make heatmaps of slices; see `explain_local`."""
-        header, arrays = self._ask("explain", bundle, {"images": images}, question=asdict(question))
-        return Maps(arrays["heat"], tuple(header["targets"]), header["layer"], tuple(header["layers"]))
+        at_once = 1 if question.method in SLOW else max(1, BATCH // max(1, question.passes))
+        parts = [
+            self._ask("explain", bundle, {"images": images[start : start + at_once]}, question=asdict(question))
+            for start in range(0, max(1, len(images)), at_once)
+        ]
+        joined = {name: np.concatenate([arrays[name] for _, arrays in parts]) for name in parts[0][1]}
+        targets = tuple(target for header, _ in parts for target in header["targets"])
+        header = parts[0][0]
+        return Maps(joined["heat"], targets, header["layer"], tuple(header["layers"]), joined.get("spread"))
 
     def badge(self, bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
         """Say of maps whether they may be believed; see `badge_local`."""
@@ -316,27 +323,33 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     BundleError, InputError
         As `predict_local`; also for a head, class, layer or method that there is not.
     """
-    from core.explanations.methods import METHODS, check
+    from core.explanations.methods import made
     from core.explanations.scores import map_layers
 
     card = bundles.read_card(bundle)
     images = _checked(images, card)
-    if question.head not in card["classes"]:
-        raise InputError(f"This model has no head {question.head!r}; it has {', '.join(card['classes'])}.")
-    if question.method not in METHODS:
-        raise InputError(f"There is no method {question.method!r}. Choose one of {', '.join(METHODS)}.")
-    classes = card["classes"][question.head]
-    if question.target is not None and question.target not in classes:
-        raise InputError(f"{question.head} has no class {question.target!r}; it has {', '.join(classes)}.")
+    classes = _checked_classes(card, question)
     view = _view(*_key(bundle, card), question.head, _stamp(bundle))
-    layer = question.layer or card["cam_layer"]
-    check(view, images, layer)
+    layer = question.layer or card.get("cam_layer", "")
     if question.target is None:
-        chosen = np.argmax(view.predict_on_batch(images[..., None]), axis=1)
+        chosen = np.argmax(forward(bundle, images)[0][question.head], axis=1)
     else:
         chosen = np.full(len(images), classes.index(question.target))
-    heat = METHODS[question.method](view, images, chosen, layer)
-    return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)))
+    against = None if question.against is None else np.full(len(images), classes.index(question.against))
+    heat, spread = made(question, view, images, chosen, layer, against, bool(card.get("mirrored")))
+    return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)), spread)
+
+
+def _checked_classes(card: dict[str, Any], question: Question) -> list[str]:
+    if question.head not in card["classes"]:
+        raise InputError(f"This model has no head {question.head!r}; it has {', '.join(card['classes'])}.")
+    classes = card["classes"][question.head]
+    for name in (question.target, question.against):
+        if name is not None and name not in classes:
+            raise InputError(f"{question.head} has no class {name!r}; it has {', '.join(classes)}.")
+    if question.target is not None and question.target == question.against:
+        raise InputError(f"A class is not held against itself: choose another class than {question.target}, or none.")
+    return classes
 
 
 def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
@@ -477,7 +490,8 @@ def _answer_mc_samples(header, arrays):
 
 def _answer_explain(header, arrays):
     maps = explain_local(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
-    return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, {"heat": maps.heat}
+    arrays = {"heat": maps.heat} if maps.spread is None else {"heat": maps.heat, "spread": maps.spread}
+    return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, arrays
 
 
 def _answer_badge(header, arrays):

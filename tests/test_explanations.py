@@ -67,7 +67,7 @@ def test_same_twice_and_weights_unchanged(method):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_plus_plus", "layer_cam", "saliency"])
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_batch_equals_one_at_a_time(method):
     view = scores.logits_view(looking_model(), "sequence")
     images = np.stack([picture((1, 1), (3, 3)), picture((4, 6), (0, 2)), picture((7, 7), (2, 0))])
@@ -86,7 +86,7 @@ def test_siamese_map_points_at_the_class_of_the_prototype(method):
     image = picture((2, 5), (6, 1))[None]
     for class_index, cell in ((BRIGHT, (2, 5)), (CHECKED, (6, 1))):
         heat = methods.METHODS[method](view, image, np.array([class_index]), "map")
-        if method == "saliency":
+        if method in ("saliency", "smooth_grad", "guided_gradients"):
             # Making the other thing weaker also turns the embedding towards this class.
             assert peak_cell(heat[0]) in ((2, 5), (6, 1))
         else:

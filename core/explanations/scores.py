@@ -7,7 +7,7 @@ class. A view shares the layers of its model and changes nothing in it.
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from core.errors import InputError
 from core.explanations.jury import COSINE_SCALE
@@ -64,18 +64,29 @@ def prototype_view(encoder: keras.Model, prototypes: np.ndarray) -> keras.Model:
     return view
 
 
-def anchored(class_index: np.ndarray):
-    """Return a score that is 0 wherever it is taken, with the class score's gradient.
+def aims(classes: int, class_index: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
+    """Say how each output of a view counts in the score that a map explains.
 
-    Grad-CAM++ multiplies by the exponential of the score, which overflows for a logit of 90. The factor is the
-    same at every pixel, so that the map does not change when it is one.
+    Parameters
+    ----------
+    classes : int
+    class_index : ndarray of int, shape (n,)
+        The class that each map is of.
+    against : ndarray of int, shape (n,), optional
+        The class whose score is taken off.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, classes)
+        1 for the class and -1 for the other; only 0 where they are the same.
+
+    Examples
+    --------
+    >>> aims(3, np.array([0, 2]), np.array([1, 2])).tolist()
+    [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-
-    def score(outputs):
-        chosen = ops.sum(outputs * ops.one_hot(class_index, outputs.shape[-1]), axis=-1)
-        return chosen - ops.stop_gradient(chosen)
-
-    return score
+    one_hot = np.eye(classes, dtype=np.float32)
+    return one_hot[class_index] - (0 if against is None else one_hot[against])
 
 
 def map_layers(view: keras.Model) -> list[str]:
@@ -94,6 +105,6 @@ def map_layers(view: keras.Model) -> list[str]:
     last: dict[int, str] = {}
     for layer in view.layers:
         shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and 1 < shape[1] <= side // 2 and not isinstance(layer, layers.ZeroPadding2D):
+        if len(shape) == 4 and 1 < shape[1] <= (side + 1) // 2 and not isinstance(layer, layers.ZeroPadding2D):
             last[shape[1]] = layer.name
     return [last[rows] for rows in sorted(last, reverse=True)]

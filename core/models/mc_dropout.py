@@ -5,6 +5,9 @@ from an approximate posterior. Calling a whole model with ``training=True`` woul
 its batch normalisation; this layer alone is switched instead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 from keras import ops
@@ -64,6 +67,28 @@ def dropouts(model: keras.Model) -> list[MCDropout]:
     return [layer for layer in model.layers if isinstance(layer, MCDropout)]
 
 
+@contextmanager
+def dropping(model: keras.Model, seed: int = 0) -> Iterator[None]:
+    """Turn a model's Monte-Carlo dropout on, and let each layer's generator start again.
+
+    Parameters
+    ----------
+    model : keras.Model
+    seed : int
+        One seed gives the same draws each time.
+    """
+    switches = dropouts(model)
+    before = [float(layer.switch.value) for layer in switches]
+    try:
+        for number, layer in enumerate(switches):
+            layer.reset(seed * 1009 + number)
+            layer.switch.assign(1.0)
+        yield
+    finally:
+        for layer, state in zip(switches, before, strict=True):
+            layer.switch.assign(state)
+
+
 def head_model(model: keras.Model) -> keras.Model:
     """Return the part of a classifier from ``features`` to its heads; it shares its layers."""
     outputs = model.outputs if len(model.outputs) > 1 else model.outputs[0]
@@ -100,8 +125,7 @@ def sample(
     ConfigError
         For a model without `MCDropout`, and for n_samples below 1.
     """
-    switches = dropouts(model)
-    if not switches:
+    if not dropouts(model):
         raise ConfigError("This model has no Monte-Carlo dropout: train a bayesian, dual or transfer run.")
     if n_samples < 1:
         raise ConfigError(f"n_samples must be at least 1. Received: {n_samples}.")
@@ -112,19 +136,13 @@ def sample(
     head, names = head_model(model), model.output_names
     parts: list[list[np.ndarray]] = [[] for _ in names]
     block = max(1, _ROWS_AT_ONCE // n_samples)
-    for number, layer in enumerate(switches):
-        layer.reset(seed * 1009 + number)
-        layer.switch.assign(1.0)
-    try:
+    with dropping(model, seed):
         for first in range(0, len(features), block):
             rows = features[first : first + block]
             outputs = head(np.repeat(rows, n_samples, axis=0), training=False)
             outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
             for part, output in zip(parts, outputs, strict=True):
                 part.append(ops.convert_to_numpy(output).reshape(len(rows), n_samples, -1))
-    finally:
-        for layer in switches:
-            layer.switch.assign(0.0)
     widths = [output.shape[-1] for output in model.outputs]
     empty = [np.empty((0, n_samples, width), np.float32) for width in widths]
     return {name: np.concatenate(part) if part else none for name, part, none in zip(names, parts, empty, strict=True)}
