@@ -24,7 +24,7 @@ from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
 from core.explanations.badge import Badge
 from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
-from core.explanations.question import SLOW, Maps, Question
+from core.explanations.question import LAYERED, SLOW, Maps, Question
 from core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -377,20 +377,23 @@ def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Ba
 def _measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[str, Any]]:
     """What `Badge.of` is given, slice by slice."""
     from core.explanations import sanity
-    from core.explanations.methods import METHODS
+    from core.explanations.methods import made
 
     card = bundles.read_card(bundle)
     maps = explain_local(bundle, images, question)
     classes = card["classes"][question.head]
+    rival = None if question.against is None else classes.index(question.against)
     key = (*_key(bundle, card), question.head, _stamp(bundle))
     view = _view(*key)
 
     def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        return METHODS[question.method](view, images, chosen, maps.layer)
+        against = None if rival is None else np.full(len(chosen), rival)
+        return made(question, view, images, chosen, maps.layer, against, bool(card.get("mirrored")))[0]
 
     found = sanity.measure(
         make, view, [_twin_view(*key, seed) for seed in range(_TWINS)], _checked(images, card), maps.heat,
-        np.array([classes.index(target) for target in maps.targets]), spill=sanity.spill_of(view, maps.layer),
+        np.array([classes.index(target) for target in maps.targets]), rival,
+        sanity.spill_of(view, maps.layer) if question.method in LAYERED else 0.0,
     )  # fmt: skip
     return [
         {"target": target, "values": found.values(row), "empty": not maps.heat[row].any()}
