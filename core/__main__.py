@@ -312,7 +312,8 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     # One process for both: nobody waits here for anything else.
     worker = inference.get_explainer()
     proba = worker.predict(folder, image[None]).heads[head][0]
-    maps = worker.explain(folder, image[None], Question(head, options.target, options.layer, options.method))
+    question = Question(head, options.target, options.layer, options.method)
+    maps = worker.explain(folder, image[None], question)
     (shown,) = maps.targets
     said = f"The model says {classes[int(proba.argmax())]}, {100 * proba.max():.0f} %"
     title = f"{row['shown_path']} · slice {row['image_number']} · {head}: {shown} · {options.method}"
@@ -325,6 +326,8 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
     except OSError as error:
         raise InputError(f"{options.out} cannot be written: {error.strerror}. Choose another place.") from None
     print(f"{said}; drawn for {shown} in {options.out}")
+    if options.badge:
+        print("\n".join(worker.badge(folder, image[None], question)[0].lines()))
 
 
 def runs(options: argparse.Namespace, progress: _Progress) -> None:
@@ -459,6 +462,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--class", dest="target", help="the class to explain; the model's answer by default")
     one.add_argument("--layer", help="the model's last convolution by default")
     one.add_argument("--method", default="grad_cam", help="grad_cam by default")
+    one.add_argument("--badge", action="store_true", help="also say whether the map may be believed")
 
     run_commands.add_to(command(runs), _Parser)
 

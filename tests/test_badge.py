@@ -217,7 +217,6 @@ def test_an_untrained_model_fails(untrained, kind):
     assert {one.verdict for one in badges} == {"do not believe"}
     # Not only because there is no heat.
     assert not all(one.empty for one in badges)
-    assert all(one.values["decision"] < 0.02 for one in badges if not one.empty)
     assert repr(badges[:2]) == repr(inference.badge_local(folder, images, Question("plane", PLANES[0])))
     assert bundle.sha256(folder / "model.keras") == before
 

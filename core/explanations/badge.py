@@ -49,7 +49,7 @@ CHECKS: Mapping[str, Wording] = {
     ),
     "decision": Wording(
         "Matters to the decision", False,
-        "what hiding and showing the warm places first changes in the class's probability, beyond a random order",
+        "change of the class's probability that hiding and showing the warm places first makes, beyond a random order",
         "Hiding the warm places changes the answer more than hiding others, so the model does use them.",
         "Hiding the warm places changes the answer no more than hiding others of the head: the model may be deciding "
         "by something else, or may not be deciding for this class at all.",
