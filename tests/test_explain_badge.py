@@ -96,7 +96,7 @@ def test_another_question_or_slice_is_asked_anew(given, monkeypatch):
     first = cached.badge_slot(run, it, question)
     assert cached.badge_slot(run, it, question)[0] is first[0]
     assert cached.badge_slot(run, it, Question("sequence", method="saliency"))[1] != first[1]
-    changed = Subject(it.id + "x", it.title, it.pixels * np.linspace(0, 1, 40), None, 1.0, None, {})
+    changed = Subject(it.id, it.title, it.pixels * np.linspace(0, 1, 40), None, 1.0, None, {})
     assert cached.badge_slot(run, changed, question)[1] != first[1]
 
 

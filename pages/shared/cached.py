@@ -1036,18 +1036,13 @@ def _explain(run_id: str, subject_id: str, stamp: tuple, question: Question, _ru
     return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
 
 
-def model_input(run: runs.Run, subject) -> np.ndarray:
-    """One slice as a run's model sees it, (S, S)."""
-    return _model_input(subject.id, run.card()["input_shape"][0], subject)[0]
-
-
 def badge_slot(run: runs.Run, subject, question: Question) -> tuple[list, tuple]:
     """Where the badge of a map is kept once it is there, and the key of the task that makes it.
 
     By the model, by what the slice shows and by the question, so that a file or a model that was replaced is asked
     about anew.
     """
-    shown = hashlib.blake2b(model_input(run, subject).tobytes(), digest_size=16).hexdigest()
+    shown = hashlib.blake2b(subject.pixels.tobytes() + repr(subject.spacing_mm).encode(), digest_size=16).hexdigest()
     key = ("badge", run.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), shown, question)
     return _badge_slot(key), key
 

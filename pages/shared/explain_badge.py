@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 import streamlit as st
 
-from core import inference, runs
+from core import images, inference, runs
 from core.explanations.badge import VERDICTS, Badge, read_limits
 from core.explanations.question import Question
 from pages.shared import cached, tasks, widgets
@@ -55,11 +55,11 @@ def draw(run: runs.Run, it: Subject, question: Question) -> None:
 
 
 def _start(key: tuple[Hashable, ...], run: runs.Run, it: Subject, question: Question, slot: list) -> tasks.Task:
-    image = cached.model_input(run, it)
-    folder = run.bundle
+    size, folder = run.card()["input_shape"][0], run.bundle
 
     def work(report) -> Badge:
         began = time.monotonic()
+        image, _ = images.to_model_input(it.pixels, it.spacing_mm, size)
         (badge,) = inference.get_explainer().badge(folder, image[None], question)
         _took[run.id, question.method] = time.monotonic() - began
         slot.append(badge)
