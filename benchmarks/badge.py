@@ -58,7 +58,7 @@ class Asked:
         self.view = inference._twin_view(*key, 99) if untrained else inference._view(*key)
         self.size = self.card["input_shape"][0]
         backbone = run.config.backbone if run.id != runs.SHIPPED else "slicescope"
-        self.name = f"{self.card['kind']}, {backbone}" if run.id != runs.SHIPPED else "the shipped model"
+        self.name = f"{self.card['kind']}, {backbone}" if run.id != runs.SHIPPED else "the shipped model (dual)"
 
     def answers(self, images: np.ndarray) -> np.ndarray:
         """The class of each slice."""
@@ -148,7 +148,7 @@ def judge(one: Asked, truth: Truth, limits: dict[str, float], trained: bool = Tr
             Badge("", tuple(Check(name, found.values(at)[name], limits[name]) for name in CHECKS), not heat[at].any())
             for at in range(n)
         ]
-        row = {"model": one.name, "trained": trained, "method": method, "slices": n}
+        row = {"of": one.name, "trained": trained, "method": method, "slices": n}
         for at, name in enumerate(CHECKS):
             row[name] = float(np.mean([badge.checks[at].passed for badge in badges]))
             row[f"median of {name}"] = float(np.nanmedian(getattr(found, name)))
@@ -167,7 +167,7 @@ def badge_table(rows: pd.DataFrame) -> str:
     for row in rows.to_dict("records"):
         cells = " | ".join(f"{100 * row[name]:.0f}" for name in (*CHECKS, *VERDICTS))
         method = METHOD_WORDS[row["method"]].replace(" (slow)", "")
-        lines.append(f"| {row['model']} | {method} | {row['slices']} | {cells} |")
+        lines.append(f"| {row['of']} | {method} | {row['slices']} | {cells} |")
     return "\n".join(lines)
 
 

@@ -14,7 +14,6 @@ from core.explanations.badge import CHECKS, VERDICTS, Badge
 from core.explanations.head_frame import head_mask
 from core.explanations.question import Question
 from core.settings import get_settings
-from core.vocabulary import PLANES
 
 SIZE = 64
 
@@ -64,7 +63,9 @@ def test_limits_stand_with_their_origin():
 
 keras = pytest.importorskip("keras")
 
+from benchmarks.badge import best_cut  # noqa: E402  needs keras
 from core.explanations import sanity, twin  # noqa: E402  needs keras
+from core.explanations.methods import grad_cam  # noqa: E402  needs keras
 from core.models.backbones import build_backbone  # noqa: E402  needs keras
 
 
@@ -158,6 +159,34 @@ def test_a_map_that_does_not_ask_the_model_fails_model_and_one_of_noise_fails_st
     assert set(of_noise.values(0)) == set(CHECKS)
 
 
+def test_a_shortcut_is_exposed():
+    """A network that decides by a letter in the air: the map is right, matters, and lies outside the head."""
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    seen = keras.layers.Conv2D(1, 8, 8, activation="relu", name="map")(image)
+    answer = keras.layers.Dense(2, name="sequence")
+    view = keras.Model(image, answer(keras.layers.GlobalAveragePooling2D()(seen)))
+    view.get_layer("map").set_weights([np.full((8, 8, 1, 1), 1 / 64), np.array([-0.8])])
+    answer.set_weights([np.array([[2000.0, 0.0]]), np.zeros(2)])
+    picture, _ = head()
+    picture[:8, :8] = 1.0
+    images, chosen = picture[None], np.array([0])
+    make = lambda v, x, c: grad_cam(v, x, c, "map")  # noqa: E731
+    heat = make(view, images, chosen)
+    found = sanity.measure(make, view, [twin.twin_of(view)], images, heat, chosen, spill=sanity.spill_of(view, "map"))
+    one = Badge.of("T1", found.values(0))
+    assert found.head[0] > 0.6
+    assert {check.name for check in one.checks if check.passed} >= {"decision", "stable"}
+    assert one.verdict != "may be believed" and not one.checks[2].passed
+
+
+def test_the_best_cut_parts_good_from_bad():
+    good, bad = np.array([0.1, 0.2, 0.3, np.nan]), np.array([0.7, 0.9])
+    assert best_cut(good, bad, at_most=True) == pytest.approx(0.5)
+    assert best_cut(bad, good, at_most=False) == pytest.approx(0.5)
+    # One stray does not move it.
+    assert 0.3 < best_cut(np.append(good, 0.95), bad, at_most=True) < 0.7
+
+
 def test_spill_is_half_a_cell():
     image = keras.Input((SIZE, SIZE, 1), name="image")
     seen = keras.layers.Conv2D(2, 3, 8, padding="same", name="map")(image)
@@ -208,16 +237,18 @@ def untrained(tmp_path_factory, finished):
     get_settings.cache_clear()
 
 
-@pytest.mark.parametrize("kind", ["transfer", "dual", "bayesian", "siamese"])
+@pytest.mark.parametrize(
+    "kind",
+    ["dual", "siamese", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("transfer", "bayesian"))],
+)
 def test_an_untrained_model_fails(untrained, kind):
     made, images = untrained
     folder = made[kind].bundle
     before = bundle.sha256(folder / "model.keras")
-    badges = [one for target in PLANES for one in inference.badge_local(folder, images, Question("plane", target))]
-    assert {one.verdict for one in badges} == {"do not believe"}
-    # Not only because there is no heat.
-    assert not all(one.empty for one in badges)
-    assert repr(badges[:2]) == repr(inference.badge_local(folder, images, Question("plane", PLANES[0])))
+    # Saliency is never empty, so it fails for a better reason than that.
+    badges = inference.badge_local(folder, images, Question("plane", method="saliency"))
+    assert [one.verdict for one in badges] == ["do not believe"] * len(images)
+    assert not any(one.empty or one.checks[1].passed for one in badges)
     assert bundle.sha256(folder / "model.keras") == before
 
 
@@ -226,8 +257,6 @@ def test_the_twin_itself_fails(untrained):
     made, images = untrained
     key = (*inference._key(made["dual"].bundle, bundle.read_card(made["dual"].bundle)), "plane", 0)
     own = inference._twin_view(*key, 0)
-    from core.explanations.methods import grad_cam
-
     layer = bundle.read_card(made["dual"].bundle)["cam_layer"]
     make = lambda view, x, chosen: grad_cam(view, x, chosen, layer)  # noqa: E731
     chosen = own.predict_on_batch(images[..., None]).argmax(1)
@@ -246,6 +275,7 @@ def test_the_worker_says_the_same(untrained):
             worker.badge(made["dual"].bundle, images, Question("plane", "T1"))
     finally:
         worker.close()
+    assert [one.verdict for one in here] == ["do not believe"] * len(images)
     for one, other in zip(here, there, strict=True):
         assert one.target == other.target == "axial"
         for name in CHECKS:
