@@ -338,6 +338,8 @@ def explain(options: argparse.Namespace, progress: _Progress) -> None:
         raise InputError(f"{options.out} cannot be written: {error.strerror}. Choose another place.") from None
     nothing = "" if maps.heat.any() else " (nothing speaks for it, so the map is empty)"
     print(f"{said}; drawn for {shown} in {options.out}{nothing}")
+    if options.badge:
+        print("\n".join(worker.badge(folder, image[None], question)[0].lines()))
 
 
 def runs(options: argparse.Namespace, progress: _Progress) -> None:
@@ -478,6 +480,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--against", help="a second class: the map says why the class rather than this one")
     one.add_argument("--passes", type=int, default=0, help="draw the mean map of so many passes with dropout on")
     one.add_argument("--seed", type=int, default=0, help="of dropout, and of the noise of smooth_grad")
+    one.add_argument("--badge", action="store_true", help="also say whether the map may be believed")
 
     run_commands.add_to(command(runs), _Parser)
 

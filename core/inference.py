@@ -22,8 +22,9 @@ from core import errors
 from core.calibration import apply_temperature
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
+from core.explanations.badge import Badge
 from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
-from core.explanations.question import SLOW, Maps, Question
+from core.explanations.question import LAYERED, SLOW, Maps, Question
 from core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ BATCH = 64
 REQUEST = 8 * BATCH
 #: Models, and views of them, that stay loaded.
 _LOADED, _VIEWS = 4, 16
+#: Weight-randomised twins that a map is compared with; one alone may be alike by chance.
+_TWINS = 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,15 @@ class InferenceWorker:
     def layers(self, bundle: Path, head: str) -> tuple[str, ...]:
         """Name the layers that maps of a head can be made at; see `layers_local`."""
         return tuple(self._ask("layers", bundle, {}, head=head)[0]["layers"])
+
+    def badge(self, bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
+        """Say of maps whether they may be believed; see `badge_local`."""
+        # A slice a request, so that a map which somebody waits for need not wait for all of them.
+        answers = [
+            self._ask("badge", bundle, {"images": image[None]}, question=asdict(question))[0]["badges"][0]
+            for image in images
+        ]
+        return [Badge.of(**answer) for answer in answers]
 
     def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
         """Let a Siamese run's references vote on each slice (n, S, S)."""
@@ -357,6 +369,55 @@ def layers_local(bundle: Path, head: str) -> tuple[str, ...]:
     return tuple(map_layers(_view(*_key(bundle, bundles.read_card(bundle)), head, _stamp(bundle))))
 
 
+def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
+    """Say of the maps of slices whether they may be believed, in this process.
+
+    Parameters
+    ----------
+    bundle : Path
+    images : ndarray, shape (n, S, S)
+    question : Question
+        What the maps were asked for.
+
+    Returns
+    -------
+    list of Badge, length n
+
+    Raises
+    ------
+    BundleError, InputError
+        As `explain_local`.
+    """
+    return [Badge.of(**found) for found in _measured(bundle, images, question)]
+
+
+def _measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[str, Any]]:
+    """What `Badge.of` is given, slice by slice."""
+    from core.explanations import sanity
+    from core.explanations.methods import made
+
+    card = bundles.read_card(bundle)
+    maps = explain_local(bundle, images, question)
+    classes = card["classes"][question.head]
+    rival = None if question.against is None else classes.index(question.against)
+    key = (*_key(bundle, card), question.head, _stamp(bundle))
+    view = _view(*key)
+
+    def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        against = None if rival is None else np.full(len(chosen), rival)
+        return made(question, view, images, chosen, maps.layer, against, bool(card.get("mirrored")))[0]
+
+    found = sanity.measure(
+        make, view, [_twin_view(*key, seed) for seed in range(_TWINS)], _checked(images, card), maps.heat,
+        np.array([classes.index(target) for target in maps.targets]), rival,
+        sanity.spill_of(view, maps.layer) if question.method in LAYERED else 0.0,
+    )  # fmt: skip
+    return [
+        {"target": target, "values": found.values(row), "empty": not maps.heat[row].any()}
+        for row, target in enumerate(maps.targets)
+    ]
+
+
 def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
     """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
     return _verdicts(bundle, predict_local(bundle, images))
@@ -419,6 +480,20 @@ def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model"
     return logits_view(model, head) if flat is model else prototype_view(flat, Jury.load(Path(folder)).prototypes)
 
 
+@functools.lru_cache(maxsize=2 * _TWINS)
+def _twin_view(folder: str, sha256: str, head: str, jury_stamp: int, random_state: int) -> "keras.Model":
+    """The same of a weight-randomised twin; a Siamese twin keeps the prototypes, which are no weights of it."""
+    from core.explanations.scores import logits_view, prototype_view
+    from core.explanations.twin import twin_of
+    from core.models.parts import encoder_of
+
+    model = _model(folder, sha256)
+    twin = twin_of(encoder_of(model), random_state)
+    if encoder_of(model) is model:
+        return logits_view(twin, head)
+    return prototype_view(twin, Jury.load(Path(folder)).prototypes)
+
+
 # The child ------------------------------------------------------------------------------------------------
 
 
@@ -441,6 +516,11 @@ def _answer_explain(header, arrays):
 
 def _answer_layers(header, arrays):
     return {"layers": layers_local(Path(header["bundle"]), header["head"])}, {}
+
+
+def _answer_badge(header, arrays):
+    badges = _measured(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    return {"badges": badges}, {}
 
 
 @contextmanager
@@ -472,6 +552,7 @@ def main() -> None:
             "mc_samples": _answer_mc_samples,
             "explain": _answer_explain,
             "layers": _answer_layers,
+            "badge": _answer_badge,
         }
     )
 

@@ -27,6 +27,7 @@ LIGHT = (
     "explanations.map_desk", "explanations.map_store", "explanations.map_files",
     "side_jobs", "explanations.head_frame", "explanations.cohort_maps", "explanations.heat_figures", "shortcut",
     "shortcut_figures",
+    "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures", "explanations.badge",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import analyses, cohort, inference, runs, studies
 from core.config import RunConfig
+from core.explanations.badge import Badge
 from core.explanations.question import Maps
 from core.settings import get_settings
 from core.similar import Embeddings
@@ -113,6 +114,10 @@ class FakeWorker:
 
     def layers(self, bundle, head):
         return "first", "last"
+
+    def badge(self, bundle, images, question):
+        values = {"model": 0.1, "decision": 0.5, "head": 0.1, "stable": 0.99}
+        return [Badge.of(question.target or CLASSES[0], values)] * len(images)
 
 
 def open_page(name: str, **address: str) -> AppTest:

@@ -6,6 +6,7 @@ are not part of the key. What is returned is read-only.
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,7 +68,7 @@ from core.model_answers import Answers
 from core.overview import Overview, look_over
 from core.run_table import RunTable
 from core.sandbox import get_sandbox
-from core.settings import get_settings
+from core.settings import PROJECT_DIR, get_settings
 from core.view_samples import Samples
 from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
@@ -1100,6 +1101,36 @@ def _explain(run_id: str, subject_id: str, stamp: str, question: Question, _run:
     image, geometry = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
     maps = map_store.maps(_run.bundle, image[None], question, inference.get_explainer().explain)
     return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
+
+
+def badge_slot(run: runs.Run, subject, question: Question) -> tuple[list, tuple]:
+    """Where the badge of a map is kept once it is there, and the key of the task that makes it.
+
+    By the model, by what the slice shows and by the question, so that a file or a model that was replaced is asked
+    about anew.
+    """
+    shown = hashlib.blake2b(subject.pixels.tobytes() + repr(subject.spacing_mm).encode(), digest_size=16).hexdigest()
+    key = ("badge", run.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), shown, question)
+    return _badge_slot(key), key
+
+
+@st.cache_resource(max_entries=1024, show_spinner=False)
+def _badge_slot(key: tuple) -> list:
+    return []
+
+
+def badge_table() -> str:
+    """The tables of ``docs/explanations.md``; empty where the docs are not installed."""
+    path = PROJECT_DIR / "docs" / "explanations.md"
+    return _badge_table(str(path), _stamp(path))
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _badge_table(path: str, stamp: tuple) -> str:
+    if not stamp[0]:
+        return ""
+    text = Path(path).read_text("utf-8")
+    return text.partition("<!-- badge -->")[2].partition("<!-- /badge -->")[0].strip()
 
 
 def jury(run: runs.Run, subject) -> Verdict:

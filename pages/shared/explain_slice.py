@@ -10,7 +10,7 @@ from core.errors import CoreError
 from core.explanations import map_store
 from core.explanations.map_desk import Answered, Ask, Failed, answers_desk, maps_desk
 from core.pace import spelled
-from pages.shared import cached, explain_controls, explain_exports, explain_grid, state, widgets
+from pages.shared import cached, explain_badge, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 from pages.shared.explain_controls import Choice
@@ -128,6 +128,9 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool, layered: bo
     viewer(series, sheet, wanted)
     if series.order:
         st.caption(series.order)
+    question = choice.of(series.truth(choice.question.head)[at])
+    if choice.show == "One map" and question and sheet.made(0, at):
+        explain_badge.draw(run, series.subject(series.places[at]), question)
     says(run, series, sheet, choice, at, ticking)
     if ticking != pending(sheet) or layered != (maps_desk().found(sheet.layers) is not None):
         st.rerun()
