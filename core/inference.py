@@ -1,4 +1,4 @@
-"""Asking a trained model: answers, Monte-Carlo samples, heatmaps, and a Siamese run's jury.
+"""Asking a trained model: answers, Monte-Carlo samples and heatmaps.
 
 Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process. Whoever has it
 loaded anyway, such as the training process, calls the ``…_local`` functions, which the child calls as well.
@@ -22,7 +22,7 @@ from core import errors
 from core.calibration import apply_temperature
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
-from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
+from core.explanations.jury import JURY_FILE, Jury, unit
 from core.explanations.question import Maps, Question
 from core.settings import get_settings
 
@@ -35,6 +35,8 @@ BATCH = 64
 REQUEST = 8 * BATCH
 #: Models, and views of them, that stay loaded.
 _LOADED, _VIEWS = 4, 16
+#: What a map is of that asks what makes a slice like another.
+PARTNER = "its partner"
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,13 @@ class InferenceWorker:
         """Draw Monte-Carlo samples; see `mc_samples_local`."""
         return self._ask("mc_samples", bundle, {"images": images}, n_samples=n_samples, seed=seed)[1]
 
-    def explain(self, bundle: Path, images: np.ndarray, question: Question) -> Maps:
+    def explain(
+        self, bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
+    ) -> Maps:  # fmt: skip
         """Make heatmaps of slices; see `explain_local`."""
-        header, arrays = self._ask("explain", bundle, {"images": images}, question=asdict(question))
+        arrays = {"images": images} if partner is None else {"images": images, "partner": partner}
+        header, arrays = self._ask("explain", bundle, arrays, question=asdict(question))
         return Maps(arrays["heat"], tuple(header["targets"]), header["layer"], tuple(header["layers"]))
-
-    def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
-        """Let a Siamese run's references vote on each slice (n, S, S)."""
-        return _verdicts(bundle, self.predict(bundle, images))
 
     def close(self) -> None:
         """End the child; the next question starts a new one."""
@@ -286,7 +287,9 @@ def mc_samples_local(
     return {head: apply_temperature(p, _temperature(card, head)) for head, p in samples.items()}
 
 
-def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
+def explain_local(
+    bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
+) -> Maps:  # fmt: skip
     """Make heatmaps of slices in this process.
 
     Parameters
@@ -294,6 +297,10 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     bundle : Path
     images : ndarray, shape (n, S, S)
     question : Question
+    partner : ndarray, shape (S, S) or (d,), optional
+        Another slice, or its embedding. The maps then show what makes the slices like it, by the cosine of their
+        embeddings (pooled features, of a model that is not Siamese); the question's target is not used, and
+        `Maps.targets` says `PARTNER`.
 
     Returns
     -------
@@ -316,26 +323,18 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     classes = card["classes"][question.head]
     if question.target is not None and question.target not in classes:
         raise InputError(f"{question.head} has no class {question.target!r}; it has {', '.join(classes)}.")
-    view = _view(*_key(bundle, card), question.head, _stamp(bundle))
+    if partner is None:
+        view = _view(*_key(bundle, card), question.head, _stamp(bundle))
+    else:
+        view, classes = _partner_view(bundle, card, partner), [PARTNER]
     layer = question.layer or card["cam_layer"]
     check(view, images, layer)
-    if question.target is None:
+    if question.target is None or partner is not None:
         chosen = np.argmax(view.predict_on_batch(images[..., None]), axis=1)
     else:
         chosen = np.full(len(images), classes.index(question.target))
     heat = METHODS[question.method](view, images, chosen, layer)
     return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)))
-
-
-def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
-    """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
-    return _verdicts(bundle, predict_local(bundle, images))
-
-
-def _verdicts(bundle: Path, prediction: Prediction) -> list[Verdict]:
-    jury = Jury.load(bundle)
-    ((_, proba),) = prediction.heads.items()
-    return [deliberate(jury, one, votes) for one, votes in zip(prediction.embeddings, proba, strict=True)]
 
 
 def _checked(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
@@ -389,6 +388,32 @@ def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model"
     return logits_view(model, head) if flat is model else prototype_view(flat, Jury.load(Path(folder)).prototypes)
 
 
+def _partner_view(bundle: Path, card: dict[str, Any], partner: np.ndarray) -> "keras.Model":
+    """A model's embedding as one score: how like it is to a partner's, a slice (S, S) or an embedding (d,)."""
+    from core.explanations.scores import prototype_view
+
+    partner = np.asarray(partner, np.float32)
+    if partner.ndim == 2:
+        partner = forward(bundle, partner[None])[2][0]
+    encoder = _encoder(*_key(bundle, card), card["kind"] == "siamese")
+    if partner.shape != encoder.output.shape[1:] or not np.isfinite(partner).all() or not partner.any():
+        raise InputError(
+            f"A partner is a slice, or an embedding of {encoder.output.shape[1]} numbers, not all 0; received the "
+            f"shape {partner.shape}."
+        )
+    return prototype_view(encoder, unit(partner)[None])
+
+
+@functools.lru_cache(maxsize=_LOADED)
+def _encoder(folder: str, sha256: str, siamese: bool) -> "keras.Model":
+    import keras
+
+    from core.models.parts import FEATURES, encoder_of
+
+    flat = encoder_of(_model(folder, sha256))
+    return flat if siamese else keras.Model(flat.input, flat.get_layer(FEATURES).output)
+
+
 # The child ------------------------------------------------------------------------------------------------
 
 
@@ -404,7 +429,9 @@ def _answer_mc_samples(header, arrays):
 
 
 def _answer_explain(header, arrays):
-    maps = explain_local(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    maps = explain_local(
+        Path(header["bundle"]), arrays["images"], Question(**header["question"]), arrays.get("partner")
+    )
     return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, {"heat": maps.heat}
 
 

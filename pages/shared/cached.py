@@ -58,7 +58,7 @@ from core import weak_spots as spots
 from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
-from core.explanations.jury import JURY_FILE, Verdict
+from core.explanations.jury import JURY_FILE
 from core.explanations.question import Maps, Question
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
