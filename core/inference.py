@@ -326,10 +326,12 @@ def explain_local(
     if partner is None:
         view = _view(*_key(bundle, card), question.head, _stamp(bundle))
     else:
-        view, classes = _partner_view(bundle, card, partner), [PARTNER]
+        view, classes = _partner_view(bundle, card, partner), [PARTNER, f"not {PARTNER}"]
     layer = question.layer or card["cam_layer"]
     check(view, images, layer)
-    if question.target is None or partner is not None:
+    if partner is not None:
+        chosen = np.zeros(len(images), int)
+    elif question.target is None:
         chosen = np.argmax(view.predict_on_batch(images[..., None]), axis=1)
     else:
         chosen = np.full(len(images), classes.index(question.target))
@@ -401,7 +403,9 @@ def _partner_view(bundle: Path, card: dict[str, Any], partner: np.ndarray) -> "k
             f"A partner is a slice, or an embedding of {encoder.output.shape[1]} numbers, not all 0; received the "
             f"shape {partner.shape}."
         )
-    return prototype_view(encoder, unit(partner)[None])
+    partner = unit(partner)
+    # Score-CAM takes a softmax over the outputs, which of one alone is always 1.
+    return prototype_view(encoder, np.stack([partner, -partner]))
 
 
 @functools.lru_cache(maxsize=_LOADED)

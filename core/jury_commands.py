@@ -104,8 +104,8 @@ def add_to(parser: argparse.ArgumentParser, parser_class: type[argparse.Argument
         "SOPInstanceUID and frame) and label; a label may be a new word",
     )  # fmt: skip
     one.add_argument(
-        "--by", choices=("patient", "medoids", "own"), help="also draw references from the cohort's labels, spread over "
-        "patients or the most typical; own: those that a Siamese run has anyway",
+        "--by", choices=("patient", "medoids", "own"), help="also draw references from the cohort's labels, spread "
+        "over patients or the most typical; own: those that a Siamese run has anyway",
     )  # fmt: skip
     one.add_argument("--head", default="sequence", help="which labels: plane, sequence or plane-sequence")
     one.add_argument("--size", type=int, default=5, help="references of each class that are drawn; 5 by default")

@@ -154,11 +154,8 @@ def make(
     parts = _parts(model, cohort)
     wanted = _checked(picked or {}, table)
     if by is not None:
-        if by == "own":
-            drawn = _own(model, table)
-        else:
-            drawn = _drawn(model, cohort, table, parts, by, head, size, random_state)
-        wanted = {**drawn, **wanted}
+        take = _own if by == "own" else _drawn
+        wanted = {**take(model, cohort, table, parts, by, head, size, random_state), **wanted}
     classes = tuple(dict.fromkeys(wanted.values()))
     if len(classes) < 2 or len(wanted) > _MOST_REFERENCES:
         raise InputError(
@@ -216,15 +213,15 @@ def _parts(model: registry.Model, cohort: Cohort) -> pd.Series:
     return pd.Series(dtype="str")
 
 
-def _own(model: registry.Model, table: pd.DataFrame) -> dict[str, str]:
+def _own(model: registry.Model, cohort: Cohort, table: pd.DataFrame, *drawing: object) -> dict[str, str]:
     if model.card["kind"] != "siamese":
         raise InputError(f"Only a Siamese run has references of its own; {model.id} is none. Draw them by patient.")
     jury = Jury.load(model.bundle)
     there = [key in table.index for key in jury.keys]
     if not all(there):
         raise InputError(
-            f"{len(there) - sum(there)} of the run's own {len(there)} references are not in this cohort. Choose the "
-            "cohort that the run learnt from."
+            f"{len(there) - sum(there)} of the run's own {len(there)} references are not in cohort {cohort.name}. "
+            "Choose the one that the run learnt from."
         )
     return dict(zip(jury.keys, jury.labels, strict=True))
 
@@ -307,3 +304,28 @@ def _embed(model: registry.Model, cohort: Cohort, rows: pd.DataFrame, report: Re
         done = min(len(images), start + inference.BATCH)
         report((len(images) + done) // 2, len(images))
     return unit(np.concatenate(parts)).astype(np.float32)
+
+
+def of_run(run: runs.Run) -> NamedJury:
+    """Return a Siamese run's own jury, whose vote by *mean* is the run's answer, tried on what the run has kept.
+
+    Raises
+    ------
+    CoreError
+        When the run has no jury, or was not evaluated.
+    """
+    card, made = run.card(), Jury.load(run.bundle)
+    rows, embeddings = run.predictions(), run.embeddings()
+    known = rows["y_true"].isin(made.classes) & ~rows["PatientID"].isin(made.patients)
+    validation = known & (rows["split"] == "validation")
+    tried = np.flatnonzero(validation if validation.any() else known & (rows["split"] != "train"))
+    kind = "validation slices" if validation.any() else "slices of patients who are not in it"
+    trial = Trial(
+        (unit(embeddings[tried]) @ made.embeddings.T).astype(np.float32),
+        np.array([made.classes.index(word) for word in rows["y_true"].iloc[tried]], int),
+        f"{len(tried)} {kind} ({rows['PatientID'].iloc[tried].nunique()} patients)" if len(tried) else "",
+    )
+    ((_, temperature),) = card["temperature"].items()
+    return NamedJury(
+        "", made, run.id, card["sha256"], run.config.cohort, WAYS["own"], temperature=temperature, trial=trial
+    )  # fmt: skip

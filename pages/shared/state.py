@@ -48,6 +48,14 @@ SETS = "sets"  # how sets of answers are made, bound
 STRANGE = "strange"  # which opinion on strangeness is looked at, bound
 STRANGE_FROM = "from"  # from where on a slice is strange, bound
 SERIES = "series"  # SeriesInstanceUID whose slices are drawn along the stack
+JURY = "jury"  # name of the jury that votes, bound; none is a Siamese run's own
+JURY_VOTE = "vote"  # its rule, bound
+JURY_K = "count"  # references that count in a majority, bound
+JURY_TARGET = "asked"  # accuracy asked of its answers in percent, bound
+JURY_NEW = "new"  # whether a jury is being made, bound
+PARTNER = "partner"  # key of the reference that the slice is compared with
+PAIR = "pair"  # keys of two slices that are compared, joined by |
+PAIR_METHOD = "pair_method"  # how maps of a pair are made, bound
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
 
 
