@@ -24,6 +24,8 @@ LIGHT = (
     "lesson_figures", "confusion", "class_scores", "weak_spots", "error_figures", "judged", "doubt",
     "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report", "series_report",
     "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
+    "jury_commands", "explanations.votes", "explanations.juries", "explanations.jury_making",
+    "explanations.jury_columns", "explanations.pairs", "explanations.pair_figures",
 )  # fmt: skip
 
 

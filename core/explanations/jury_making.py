@@ -171,7 +171,7 @@ def make(
         thumbnails.sprites(cohort, rows, _PICTURE),
     )  # fmt: skip
     trial = Trial((others @ references.T).astype(np.float32), truths, how) if how else left_out(made)
-    chosen = " and ".join([WAYS[by]] * (by is not None) + ["by hand"] * bool(picked))
+    chosen = " and ".join([*([WAYS[by]] if by else []), *(["chosen by hand"] if picked else [])])
     return ruled(NamedJury(name, made, model.id, model.sha256, cohort.name, chosen, trial=trial), vote, k, target)
 
 

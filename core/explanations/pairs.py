@@ -217,8 +217,9 @@ def _measures(counts: np.ndarray) -> np.ndarray:
 def histogram(counted: Counted) -> dict:
     """Share of the different and of the same pairs in equal bins over the cosines that there are."""
     total = counted.counts.sum(axis=(1, 2), dtype=float)
-    used = np.flatnonzero(total.sum(axis=0))
-    edges = np.linspace(counted.edges[used[0]], counted.edges[used[-1] + 1], _DRAWN_BINS + 1)
+    # The outermost bins reach to -1 and 1 for the few pairs beyond those of the sample.
+    inner = counted.edges[1:-1] if len(counted.edges) > 3 else counted.edges
+    edges = np.linspace(inner[0], inner[-1], _DRAWN_BINS + 1)
     # Pairs spread evenly within a narrow bin.
     shares = [
         np.diff(np.interp(edges, counted.edges, np.concatenate([[0], np.cumsum(kind)]))) / max(kind.sum(), 1)

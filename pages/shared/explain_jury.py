@@ -19,7 +19,7 @@ _AS_MADE = "as made"
 def draw(run: runs.Run) -> None:
     """Draw the vote on the slice of the address, or the making of a jury."""
     names = [*([_OWN] if run.config.kind == "siamese" else []), *juries.names(run.id)]
-    left, middle, right = st.columns([1.3, 2.4, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([1.1, 3.2, 0.8], vertical_alignment="bottom")
     making = right.toggle(
         "Make a jury", key=state.JURY_NEW, bind="query-params",
         help="Classes of a few example slices each, known ones or new ones, without any training.",
@@ -138,7 +138,7 @@ def _references(run: runs.Run, verdict: Verdict) -> None:
             verdict.keys, verdict.labels, verdict.similarities, verdict.patients, verdict.counted, strict=True))
     ]  # fmt: skip
     thumbnail_grid(
-        tiles, sheet(verdict.pictures), selected=state.get(state.PARTNER) or None, key="jury", tile_px=104,
+        tiles, sheet(verdict.pictures), selected=state.get(state.PARTNER) or None, key="jury-references", tile_px=104,
         on_click=lambda key: state.put(**{state.PARTNER: key}),
     )  # fmt: skip
     st.caption(

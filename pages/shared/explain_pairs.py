@@ -64,8 +64,8 @@ def _make(run: runs.Run) -> None:
 
 def _numbers(run: runs.Run, head: str, facts: dict) -> None:
     metrics = {
-        "Equal error rate": f"{100 * facts['eer']:.1f} %{_interval(facts['eer_interval'], 100)}",
-        "Area under the ROC": f"{facts['auc']:.3f}{_interval(facts['auc_interval'], 1, 3)}",
+        "Equal error rate": f"{100 * facts['eer']:.1f} %",
+        "Area under the ROC": f"{facts['auc']:.3f}",
         "Pairs": f"{facts['same'] + facts['different']:,}",
         "Equal errors at cosine": f"{facts['threshold']:.2f}",
     }
@@ -77,10 +77,12 @@ def _numbers(run: runs.Run, head: str, facts: dict) -> None:
         said += f" Drawn from {facts['of']:,}, each class by its share."
     if few < 3:
         said += " With so few patients there is no interval."
-    elif few < FEW_PATIENTS:
-        said += f" Intervals (95 %, by patient) are too narrow with {few} patients."
     else:
-        said += " Intervals: 95 %, by patient."
+        (low, high), (least, most) = facts["eer_interval"], facts["auc_interval"]
+        said += (
+            f" 95 % intervals by patient: equal error rate {100 * low:.1f} to {100 * high:.1f} %, area {least:.3f} to "
+            f"{most:.3f}{'; too narrow with so few patients' if few < FEW_PATIENTS else ''}."
+        )
     if run.config.kind != "siamese":
         said += " This model was not trained on pairs; it is compared by its pooled features."
     st.caption(said)
@@ -96,10 +98,6 @@ def _numbers(run: runs.Run, head: str, facts: dict) -> None:
 
 def _figures(facts: dict) -> tuple:
     return pair_figures.roc(facts), pair_figures.histogram(facts)
-
-
-def _interval(ends: list, factor: float, digits: int = 1) -> str:
-    return "" if None in ends else f" [{factor * ends[0]:.{digits}f}, {factor * ends[1]:.{digits}f}]"
 
 
 def _gallery(rows: pd.DataFrame, found: pd.DataFrame, kind: str) -> None:
