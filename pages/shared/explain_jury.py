@@ -131,8 +131,8 @@ def _references(run: runs.Run, verdict: Verdict) -> None:
     everyone = n == len(verdict.counted)
     st.markdown("##### Those who voted" if everyone else f"##### The {n} who voted, and the others")
     tiles = [
-        Tile(key=key, title=f"{label} · {alike:.2f}", note=patient, badge=f"#{place + 1}" if counted else "",
-             tone="good" if label == verdict.winner else "warn", corner="" if counted else "no say",
+        Tile(key=key, title=label, note=patient, badge=f"#{place + 1}" if counted else "no say",
+             tone="" if not counted else "good" if label == verdict.winner else "warn", corner=f"{alike:.2f}",
              hover=f"{label}, patient {patient}, cosine {alike:.3f}" + ("" if counted else "; had no say"))
         for place, (key, label, alike, patient, counted) in enumerate(zip(
             verdict.keys, verdict.labels, verdict.similarities, verdict.patients, verdict.counted, strict=True))

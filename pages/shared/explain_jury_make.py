@@ -191,4 +191,6 @@ def _made(key: tuple, made: juries.NamedJury) -> None:
 def _use(key: tuple, name: str) -> None:
     tasks.forget(key)
     st.session_state.pop(_HELD, None)
-    state.choose(**{state.JURY: name, state.JURY_NEW: False, state.JURY_VOTE: "as made"})
+    state.choose(**{state.JURY_NEW: False})
+    # The choice of jury is not drawn now, and takes its value from the address when it is.
+    state.put(**{state.JURY: name})
