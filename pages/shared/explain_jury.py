@@ -35,6 +35,10 @@ def draw(run: runs.Run) -> None:
             "model never learnt too. Turn on **Make a jury**.", ":material/gavel:",
         )  # fmt: skip
         return
+    # One that was just called is not the address's yet.
+    asked = st.session_state.pop(state.OPEN_JURY, None)
+    if asked in names:
+        state.put(**{state.JURY: asked})
     name = left.selectbox(
         "Jury", names, format_func=lambda one: "The run's own" if one == _OWN else one, key=state.JURY,
         bind="query-params",

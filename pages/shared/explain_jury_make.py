@@ -191,6 +191,4 @@ def _made(key: tuple, made: juries.NamedJury) -> None:
 def _use(key: tuple, name: str) -> None:
     tasks.forget(key)
     st.session_state.pop(_HELD, None)
-    state.choose(**{state.JURY_NEW: False})
-    # The choice of jury is not drawn now, and takes its value from the address when it is.
-    state.put(**{state.JURY: name})
+    state.choose(**{state.JURY_NEW: False, state.OPEN_JURY: name})
