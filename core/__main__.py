@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from core import presets, run_commands
+from core import jury_commands, presets, run_commands
 from core.config import CHOICES, RunConfig
 from core.errors import CoreError, InputError
 from core.explanations.question import METHOD_WORDS, Question
@@ -114,24 +114,38 @@ def _print_rejected(rejected) -> None:
         print(f"  rejected: {paths.iloc[0]}{more}: {reason}")
 
 
+_ROUNDED = ("plane_p", "sequence_p", "t1_family_p", "entropy", "jury_p", "jury_margin")
+
+
 def classify(options: argparse.Namespace, progress: _Progress) -> None:
     """Label every slice and series from its pixels, and compare with the headers."""
     from core import cohort
     from core.classify import classify
 
+    model, jury = options.model, None
+    if options.jury:
+        from core.explanations import juries
+
+        found, jury = juries.find(options.jury, model)
+        model = found.id
     made = cohort.scan(options.path, "classified", workers=options.workers, report=progress.counted("Reading headers"))
     slices, series, rejected = classify(
-        made, options.model, options.workers, progress.counted("Asking the model about slices")
+        made, model, options.workers, progress.counted("Asking the model about slices"), jury
     )
     shown = dict(zip(made.table["path"], made.table["shown_path"], strict=True))
     slices["path"] = slices["path"].map(shown)
-    numbers = ["plane_p", "sequence_p", "t1_family_p", "entropy"]
-    slices[numbers] = slices[numbers].round(4)
-    series[numbers[:3]] = series[numbers[:3]].round(4)
+    for answers in (slices, series):
+        numbers = answers.columns.intersection(_ROUNDED)
+        answers[numbers] = answers[numbers].round(4)
     cohort.write_table(slices, options.out)
     if options.series_out:
         cohort.write_table(series, options.series_out)
     print(f"{len(slices)} slices of {len(series)} series in {options.out}; {len(rejected)} files rejected.")
+    if jury:
+        print(
+            f"Jury {jury.name} of {model} votes for {', '.join(jury.jury.classes)}; "
+            f"it abstains on {int(slices['jury_abstains'].sum())} slices."
+        )
     _print_rejected(rejected)
     print(NOT_FOR_CLINICAL_USE)
 
@@ -347,6 +361,11 @@ def runs(options: argparse.Namespace, progress: _Progress) -> None:
     options.act(options, progress)
 
 
+def jury(options: argparse.Namespace, progress: _Progress) -> None:
+    """List named juries, or make and remove one: classes of a few example slices, without training."""
+    options.act(options, progress)
+
+
 def idc(options: argparse.Namespace, progress: _Progress) -> None:
     """Search the Imaging Data Commons, or download series of it as a cohort (needs the extra "idc")."""
     from core import idc
@@ -431,6 +450,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, default=Path("slices.csv"), help=".csv or .parquet; slices.csv by default")
     one.add_argument("--series-out", type=Path, help="also write one row a series")
     one.add_argument("--model", help="shipped, or a run's id; the promoted one by default")
+    one.add_argument("--jury", metavar="NAME", help="also let this named jury vote; see the command jury")
     one.add_argument("--workers", type=int, default=2)
 
     one = command(train)
@@ -483,6 +503,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--badge", action="store_true", help="also say whether the map may be believed")
 
     run_commands.add_to(command(runs), _Parser)
+    jury_commands.add_to(command(jury), _Parser)
 
     actions = command(idc).add_subparsers(dest="action", required=True, parser_class=_Parser, metavar="search|download")
     search = actions.add_parser("search", help="list collections that fit")

@@ -32,6 +32,7 @@ ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
     ("Drawing the map", _of("embedding_map")),
     ("Looking for the nearest training slices", _of("neighbours")),
     ("Judging the labels", _of("label_issues")),
+    ("Comparing pairs", _of("explanations.pairs")),
 )
 
 

@@ -10,6 +10,8 @@ from scipy.special import entr
 
 from core import bundle, images, inference, novelty, registry
 from core.errors import UnreadableFile
+from core.explanations import jury_columns
+from core.explanations.juries import NamedJury
 from core.sandbox import Sandbox, Sandboxes
 from core.series_vote import vote
 from core.slice_table import REJECTED_COLUMNS, Cohort, typed
@@ -34,6 +36,7 @@ def classify(
     model: str | None = None,
     workers: int = 1,
     report: Callable[[int, int], None] | None = None,
+    jury: NamedJury | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Ask a model about every slice, and compare its answers with the headers'.
 
@@ -47,6 +50,8 @@ def classify(
         Sandboxes that decode pixels side by side.
     report : callable, optional
         Called with (slices done, slices in all).
+    jury : NamedJury, optional
+        Of this very model; both tables then end with `core.explanations.jury_columns.JURY_COLUMNS`.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def classify(
         spacing = (row.pixel_spacing_row_mm, row.pixel_spacing_column_mm)
         return images.to_model_input(pixels, spacing, size)[0]
 
-    worker, failed = inference.get_worker(), {}
+    worker, failed, votes = inference.get_worker(), {}, []
     none = {head: np.empty((0, len(names)), np.float32) for head, names in card["classes"].items()}
     parts: list[dict[str, np.ndarray]] = [{**none, "other": np.empty(0, bool)}]
     with Sandboxes(workers) as sandboxes:
@@ -92,6 +97,8 @@ def classify(
             answer = worker.predict(folder, inputs)
             other = is_other(inputs, answer.embeddings, card)
             parts.append({**answer.heads, "other": other})
+            if jury:
+                votes.append(jury.ask(answer.embeddings)[0])
             if report:
                 report(start + len(rows), len(table))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -101,16 +108,18 @@ def classify(
     kept = ~table["path"].isin(list(failed)).to_numpy()
     heads = {name: (names, proba[kept]) for name, (names, proba) in heads.items()}
     table, other = table[kept].reset_index(drop=True), other[kept]
-    series = [
+    groups = list(table.groupby("SeriesInstanceUID", sort=False).indices.values())
+    series = pd.DataFrame([
         _series_row(table.loc[rows], {name: (names, proba[rows]) for name, (names, proba) in heads.items()},
                     other[rows], limits)
-        for rows in table.groupby("SeriesInstanceUID", sort=False).indices.values()
-    ]  # fmt: skip
-    return (
-        _slice_rows(table, heads, other, limits),
-        pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
-        _rejected(cohort, failed),
-    )
+        for rows in groups
+    ], columns=list(SERIES_COLUMNS))  # fmt: skip
+    slices = _slice_rows(table, heads, other, limits)
+    if jury:
+        said = jury_columns.joined(jury, votes, kept)
+        slices = slices.join(jury_columns.columns(jury, said, other))
+        series = series.join(jury_columns.of_series(jury, said, groups, other))
+    return slices, series, _rejected(cohort, failed)
 
 
 def is_other(images: np.ndarray, embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarray:

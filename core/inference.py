@@ -1,4 +1,4 @@
-"""Asking a trained model: answers, Monte-Carlo samples, heatmaps, and a Siamese run's jury.
+"""Asking a trained model: answers, Monte-Carlo samples and heatmaps.
 
 Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process. Whoever has it
 loaded anyway, such as the training process, calls the ``…_local`` functions, which the child calls as well.
@@ -23,7 +23,7 @@ from core.calibration import apply_temperature
 from core.child import Child, serve
 from core.errors import ChildDied, ChildError, InputError
 from core.explanations.badge import Badge
-from core.explanations.jury import JURY_FILE, Jury, Verdict, deliberate
+from core.explanations.jury import JURY_FILE, Jury, unit
 from core.explanations.question import LAYERED, SLOW, Maps, Question
 from core.settings import get_settings
 
@@ -38,6 +38,8 @@ REQUEST = 8 * BATCH
 _LOADED, _VIEWS = 4, 16
 #: Weight-randomised twins that a map is compared with; one alone may be alike by chance.
 _TWINS = 2
+#: What a map is of that asks what makes a slice like another.
+PARTNER = "its partner"
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,15 @@ class InferenceWorker:
         """Draw Monte-Carlo samples; see `mc_samples_local`."""
         return self._ask("mc_samples", bundle, {"images": images}, n_samples=n_samples, seed=seed)[1]
 
-    def explain(self, bundle: Path, images: np.ndarray, question: Question) -> Maps:
+    def explain(
+        self, bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
+    ) -> Maps:  # fmt: skip
         """Make heatmaps of slices, within ``explain_timeout_s`` of the settings a request; see `explain_local`."""
         at_once = 1 if question.method in SLOW else max(1, BATCH // max(1, question.passes))
         limit, asked = get_settings().explain_timeout_s, asdict(question)
+        other = {} if partner is None else {"partner": partner}
         parts = [
-            self._ask("explain", bundle, {"images": images[start : start + at_once]}, limit, question=asked)
+            self._ask("explain", bundle, {"images": images[start : start + at_once], **other}, limit, question=asked)
             for start in range(0, max(1, len(images)), at_once)
         ]
         joined = {name: np.concatenate([arrays[name] for _, arrays in parts]) for name in parts[0][1]}
@@ -117,10 +122,6 @@ class InferenceWorker:
             for image in images
         ]
         return [Badge.of(**answer) for answer in answers]
-
-    def jury(self, bundle: Path, images: np.ndarray) -> list[Verdict]:
-        """Let a Siamese run's references vote on each slice (n, S, S)."""
-        return _verdicts(bundle, self.predict(bundle, images))
 
     def stop(self) -> None:
         """End what the child is answering, from another thread: there it raises `core.errors.ChildStopped`."""
@@ -315,7 +316,9 @@ def mc_samples_local(
     return {head: apply_temperature(p, _temperature(card, head)) for head, p in samples.items()}
 
 
-def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
+def explain_local(
+    bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
+) -> Maps:  # fmt: skip
     """Make heatmaps of slices in this process.
 
     Parameters
@@ -323,6 +326,10 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     bundle : Path
     images : ndarray, shape (n, S, S)
     question : Question
+    partner : ndarray, shape (S, S) or (d,), optional
+        Another slice, or its embedding. The maps then show what makes the slices like it, by the cosine of their
+        embeddings (pooled features, of a model that is not Siamese); the question's target is not used, and
+        `Maps.targets` says `PARTNER`.
 
     Returns
     -------
@@ -339,9 +346,14 @@ def explain_local(bundle: Path, images: np.ndarray, question: Question) -> Maps:
     card = bundles.read_card(bundle)
     images = _checked(images, card)
     classes = _checked_classes(card, question)
-    view = _view(*_key(bundle, card), question.head, _stamp(bundle))
+    if partner is None:
+        view = _view(*_key(bundle, card), question.head, _stamp(bundle))
+    else:
+        view, classes = _partner_view(bundle, card, partner), [PARTNER, f"not {PARTNER}"]
     layer = question.layer or card.get("cam_layer", "")
-    if question.target is None:
+    if partner is not None:
+        chosen = np.zeros(len(images), int)
+    elif question.target is None:
         chosen = np.argmax(forward(bundle, images)[0][question.head], axis=1)
     else:
         chosen = np.full(len(images), classes.index(question.target))
@@ -418,17 +430,6 @@ def _measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict
     ]
 
 
-def jury_local(bundle: Path, images: np.ndarray) -> list[Verdict]:
-    """Let a Siamese run's references vote on each slice (n, S, S), in this process."""
-    return _verdicts(bundle, predict_local(bundle, images))
-
-
-def _verdicts(bundle: Path, prediction: Prediction) -> list[Verdict]:
-    jury = Jury.load(bundle)
-    ((_, proba),) = prediction.heads.items()
-    return [deliberate(jury, one, votes) for one, votes in zip(prediction.embeddings, proba, strict=True)]
-
-
 def _checked(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
     size = card["input_shape"][0]
     images = np.asarray(images, np.float32)
@@ -494,6 +495,34 @@ def _twin_view(folder: str, sha256: str, head: str, jury_stamp: int, random_stat
     return prototype_view(twin, Jury.load(Path(folder)).prototypes)
 
 
+def _partner_view(bundle: Path, card: dict[str, Any], partner: np.ndarray) -> "keras.Model":
+    """A model's embedding as one score: how like it is to a partner's, a slice (S, S) or an embedding (d,)."""
+    from core.explanations.scores import prototype_view
+
+    partner = np.asarray(partner, np.float32)
+    if partner.ndim == 2:
+        partner = forward(bundle, partner[None])[2][0]
+    encoder = _encoder(*_key(bundle, card), card["kind"] == "siamese")
+    if partner.shape != encoder.output.shape[1:] or not np.isfinite(partner).all() or not partner.any():
+        raise InputError(
+            f"A partner is a slice, or an embedding of {encoder.output.shape[1]} numbers, not all 0; received the "
+            f"shape {partner.shape}."
+        )
+    partner = unit(partner)
+    # Score-CAM takes a softmax over the outputs, which of one alone is always 1.
+    return prototype_view(encoder, np.stack([partner, -partner]))
+
+
+@functools.lru_cache(maxsize=_LOADED)
+def _encoder(folder: str, sha256: str, siamese: bool) -> "keras.Model":
+    import keras
+
+    from core.models.parts import FEATURES, encoder_of
+
+    flat = encoder_of(_model(folder, sha256))
+    return flat if siamese else keras.Model(flat.input, flat.get_layer(FEATURES).output)
+
+
 # The child ------------------------------------------------------------------------------------------------
 
 
@@ -509,7 +538,9 @@ def _answer_mc_samples(header, arrays):
 
 
 def _answer_explain(header, arrays):
-    maps = explain_local(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    maps = explain_local(
+        Path(header["bundle"]), arrays["images"], Question(**header["question"]), arrays.get("partner")
+    )
     arrays = {"heat": maps.heat} if maps.spread is None else {"heat": maps.heat, "spread": maps.spread}
     return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, arrays
 

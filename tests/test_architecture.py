@@ -24,10 +24,10 @@ LIGHT = (
     "lesson_figures", "confusion", "class_scores", "weak_spots", "error_figures", "judged", "doubt",
     "class_thresholds", "calibration_report", "conformal", "novelty", "novelty_report", "series_report",
     "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures",
-    "explanations.map_desk", "explanations.map_store", "explanations.map_files",
-    "side_jobs", "explanations.head_frame", "explanations.cohort_maps", "explanations.heat_figures", "shortcut",
-    "shortcut_figures",
-    "doubt_figures", "neighbours", "label_issues", "judgements", "embedding_map", "map_figures", "explanations.badge",
+    "side_jobs", "shortcut", "shortcut_figures", "jury_commands", "explanations.question", "explanations.map_desk",
+    "explanations.map_store", "explanations.map_files", "explanations.head_frame", "explanations.cohort_maps",
+    "explanations.heat_figures", "explanations.badge", "explanations.votes", "explanations.juries",
+    "explanations.jury_making", "explanations.jury_columns", "explanations.pairs", "explanations.pair_figures",
 )  # fmt: skip
 
 

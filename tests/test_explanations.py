@@ -191,14 +191,6 @@ def test_probabilities_equal_the_explained_view():
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), proba, rtol=1e-4)
 
 
-def test_verdict_is_sorted():
-    verdict = jury.deliberate(made_jury(), np.array([2.0, 0.0]), np.array([0.8, 0.2]))
-    assert verdict.winner == "FLAIR" and verdict.votes == {"FLAIR": 0.8, "T1": 0.2}
-    assert (np.diff(verdict.similarities) <= 0).all() and verdict.similarities[0] == pytest.approx(1)
-    assert verdict.keys == ("2:0", "1:0", "3:0", "4:0") and verdict.patients == ("b", "a", "a", "c")
-    np.testing.assert_array_equal(verdict.pictures[0], np.arange(9, 18).reshape(3, 3))
-
-
 def test_jury_is_kept_with_its_bundle(tmp_path):
     made = made_jury()
     made.save(tmp_path)

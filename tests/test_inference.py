@@ -15,6 +15,7 @@ from core.config import RunConfig
 from core.errors import BundleError, ChildTimeout, ConfigError, InputError
 from core.explanations.jury import Jury, unit
 from core.explanations.question import Question
+from core.explanations.votes import deliberate
 from core.settings import PROJECT_DIR, get_settings
 
 SIZE = 32
@@ -155,10 +156,29 @@ def test_explains_its_own_answer(bundles, worker, images, kind, head):
 
 
 def test_jury_votes_as_the_model_predicts(bundles, worker, images):
-    proba = worker.predict(bundles["siamese"], images[:4]).heads["sequence"]
-    verdicts = worker.jury(bundles["siamese"], images[:4])
+    answer = worker.predict(bundles["siamese"], images[:4])
+    proba = answer.heads["sequence"]
+    verdicts = [deliberate(Jury.load(bundles["siamese"]), one) for one in answer.embeddings]
     assert [verdict.winner for verdict in verdicts] == [CLASSES["sequence"][i] for i in proba.argmax(axis=1)]
     assert all(len(verdict.similarities) == 8 and verdict.pictures.shape == (8, 9, 9) for verdict in verdicts)
+
+
+@pytest.mark.parametrize("kind", ["dual", "siamese"])
+def test_a_map_of_either_side_of_a_pair(bundles, worker, images, kind):
+    head = list(bundle.read_card(bundles[kind])["classes"])[-1]
+    one, other = images[:1], images[1]
+    maps = worker.explain(bundles[kind], one, Question(head), other)
+    assert maps.targets == (inference.PARTNER,) and maps.heat.shape == one.shape and maps.heat.max() <= 1
+    # A partner may also be given as its embedding, of any length.
+    embedding = worker.predict(bundles[kind], images[1:2]).embeddings[0]
+    np.testing.assert_allclose(
+        worker.explain(bundles[kind], one, Question(head), 3 * embedding).heat, maps.heat, atol=1e-4
+    )
+    # Another partner asks another question.
+    for method in ("grad_cam", "saliency"):
+        heat = [worker.explain(bundles[kind], one, Question(head, method=method), p).heat for p in (other, images[2])]
+        assert np.abs(heat[0] - heat[1]).max() > 1e-6, method
+    np.testing.assert_allclose(worker.predict(bundles[kind], images[1:2]).embeddings[0], embedding, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +203,9 @@ def test_jury_votes_as_the_model_predicts(bundles, worker, images):
             InputError,
             "not held against itself",
         ),
+        (lambda w, b, i: w.explain(b["siamese"], i[:1], Question("sequence"), np.ones(3)), InputError, "of 64 numbers"),
+        (lambda w, b, i: w.explain(b["siamese"], i[:1], Question("sequence"), np.zeros(64)), InputError, "not all 0"),
+        (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane"), i[0, :9]), InputError, r"received \(1, 9, 32"),
         (lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", layer="x")), InputError, "layer 'x'"),
         (
             lambda w, b, i: w.explain(b["dual"], i[:1], Question("plane", method="magic")),

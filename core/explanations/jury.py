@@ -1,7 +1,8 @@
 """The jury of a Siamese run: reference slices of training patients that a slice is compared with.
 
 One rule decides everywhere (prediction, vote, heatmap): a class's score is the mean cosine between the slice
-and the class's references, and the probabilities are a softmax over these scores.
+and the class's references, and the probabilities are a softmax over these scores. A jury that somebody names
+(`core.explanations.juries`) may vote by another rule (`core.explanations.votes`).
 """
 
 import os
@@ -45,6 +46,11 @@ class Jury:
     keys: tuple[str, ...]
     embeddings: np.ndarray
     pictures: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Number of each reference's class, shape (m,)."""
+        return np.array([self.classes.index(label) for label in self.labels], int)
 
     @property
     def prototypes(self) -> np.ndarray:
@@ -92,32 +98,6 @@ class Jury:
         return cls(**{**values, **words})
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a jury says about one slice.
-
-    Attributes
-    ----------
-    winner : str
-        The class with the largest share.
-    votes : dict of str to float
-        Calibrated probability of each class; they sum to 1.
-    similarities : ndarray of float32, shape (m,)
-        Cosine to each reference, -1 to 1, most alike first.
-    labels, patients, keys : tuple of str, length m
-        Of the references, in the same order.
-    pictures : ndarray of uint8, shape (m, side, side)
-    """
-
-    winner: str
-    votes: dict[str, float]
-    similarities: np.ndarray
-    labels: tuple[str, ...]
-    patients: tuple[str, ...]
-    keys: tuple[str, ...]
-    pictures: np.ndarray
-
-
 def unit(embeddings: np.ndarray) -> np.ndarray:
     """Give embeddings the length 1; one of length 0 stays.
 
@@ -128,27 +108,3 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
     """
     length = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     return embeddings / np.where(length > 0, length, 1)
-
-
-def deliberate(jury: Jury, embedding: np.ndarray, votes: np.ndarray) -> Verdict:
-    """Compare one slice with every reference.
-
-    Parameters
-    ----------
-    jury : Jury
-    embedding : ndarray, shape (d,)
-    votes : ndarray, shape (classes,)
-        The slice's calibrated probabilities.
-
-    Returns
-    -------
-    Verdict
-    """
-    cosine = (jury.embeddings @ unit(embedding)).astype(np.float32)
-    order = np.argsort(-cosine, kind="stable")
-    labels, patients, keys = (tuple(words[i] for i in order) for words in (jury.labels, jury.patients, jury.keys))
-    return Verdict(
-        winner=jury.classes[int(np.argmax(votes))],
-        votes={name: float(share) for name, share in zip(jury.classes, votes, strict=True)},
-        similarities=cosine[order], labels=labels, patients=patients, keys=keys, pictures=jury.pictures[order],
-    )  # fmt: skip

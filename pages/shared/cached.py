@@ -45,6 +45,7 @@ from core import (
     model_card,
     neighbours,
     preflight,
+    registry,
     runs,
     shortcut,
     similar,
@@ -60,8 +61,8 @@ from core import weak_spots as spots
 from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
-from core.explanations import map_store
-from core.explanations.jury import JURY_FILE, Verdict
+from core.explanations import juries, jury_making, map_store
+from core.explanations.jury import JURY_FILE, unit
 from core.explanations.question import Maps, Question
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
@@ -218,6 +219,19 @@ def run_sheet(rows: pd.DataFrame) -> dict:
         for name, key in zip(rows["cohort"], rows["key"], strict=True)
     ]
     return sheet(np.concatenate(pictures))
+
+
+def pair_sheet(made: cohort.Cohort, pairs: tuple[tuple[str, str], ...]) -> dict:
+    """One sheet with two slices side by side each."""
+    return _pair_sheet(made, _cohort_key(made.name), pairs)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Drawing thumbnails")
+def _pair_sheet(_made: cohort.Cohort, key: tuple, pairs: tuple[tuple[str, str], ...]) -> dict:
+    one, other = (
+        thumbnails.sprites(_made, _made.table.loc[list(keys)], THUMBNAIL_PX) for keys in zip(*pairs, strict=True)
+    )
+    return sheet(np.concatenate([one, np.full((len(one), THUMBNAIL_PX, 2), 128, np.uint8), other], axis=2))
 
 
 def series_rows(made: cohort.Cohort, uid: str) -> pd.DataFrame:
@@ -1133,12 +1147,56 @@ def _badge_table(path: str, stamp: tuple) -> str:
     return text.partition("<!-- badge -->")[2].partition("<!-- /badge -->")[0].strip()
 
 
-def jury(run: runs.Run, subject) -> Verdict:
-    """What a Siamese run's references say about one slice."""
-    return _jury(run.id, subject.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), run, subject)
+def embedding(run: runs.Run, subject) -> np.ndarray:
+    """Where a run's model sees one slice, (d,)."""
+    return _embedding(run.id, subject.id, _stamp(run.bundle / "card.json"), run, subject)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _jury(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subject) -> Verdict:
+@st.cache_data(max_entries=512, show_spinner=False)
+def _embedding(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subject) -> np.ndarray:
     image, _ = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
-    return inference.get_worker().jury(_run.bundle, image[None])[0]
+    return inference.get_worker().predict(_run.bundle, image[None]).embeddings[0]
+
+
+def jury(run: runs.Run, name: str) -> juries.NamedJury:
+    """A jury of a run by name; without one a Siamese run's own."""
+    return _jury(run.id, name, _jury_stamp(run, name), run)
+
+
+def _jury_stamp(run: runs.Run, name: str) -> tuple[int, ...]:
+    own = (run.bundle / JURY_FILE, run.folder / "embeddings.npy")
+    return _stamp(run.bundle / "card.json", *([juries.folder(run.id) / f"{name}.npz"] if name else own))
+
+
+@st.cache_resource(max_entries=16, show_spinner="Calling the jury")
+def _jury(run_id: str, name: str, stamp: tuple, _run: runs.Run) -> juries.NamedJury:
+    return juries.read(name, registry.find(run_id)) if name else jury_making.of_run(_run)
+
+
+def ruled_jury(run: runs.Run, name: str, rule: str, k: int, target: float) -> juries.NamedJury:
+    """A jury under other rules than its own, with the threshold that its trial gives them."""
+    return _ruled_jury(run.id, name, _jury_stamp(run, name), rule, k, target, jury(run, name))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _ruled_jury(run_id: str, name: str, stamp: tuple, rule: str, k: int, target: float, _made) -> juries.NamedJury:
+    made = juries.ruled(_made, rule, k, target)
+    # The run's own jury by its own rule says what the run says.
+    return made if name or rule != "mean" else replace(made, temperature=_made.temperature)
+
+
+def explain_pair(run: runs.Run, one, other, question: Question) -> tuple[Maps, Maps, float]:
+    """Maps of what makes either slice like the other, on their own grids, and the cosine of the two."""
+    return _explain_pair(run.id, one.id, other.id, _stamp(run.bundle / "card.json"), question, run, one, other)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _explain_pair(run_id: str, id_one: str, id_other: str, stamp: tuple, question: Question, _run, _one, _other):
+    size, maps = _run.card()["input_shape"][0], []
+    (image, geometry), (partner, other_geometry) = (_model_input(it.id, size, it) for it in (_one, _other))
+    ask = inference.get_explainer().explain
+    for (seen, beside), on in zip(((image, partner), (partner, image)), (geometry, other_geometry), strict=True):
+        made = ask(_run.bundle, seen[None], question, beside)
+        maps.append(replace(made, heat=images.from_model_grid(made.heat[0], on)[None]))
+    vectors = [unit(embedding(_run, it)) for it in (_one, _other)]
+    return maps[0], maps[1], float(vectors[0] @ vectors[1])

@@ -17,6 +17,7 @@ from pages.shared.explain_controls import Choice
 from pages.shared.explain_grid import Sheet
 from pages.shared.intake import follow, uploader
 from pages.shared.series import Series, in_cohort, in_study
+from pages.shared.subject import Subject
 
 VIEWER = "explain-viewer"
 #: How often the page looks what has become ready, in seconds; only while something is waited for.
@@ -34,6 +35,12 @@ def chosen() -> Series | None:
             return None
         return in_study(study, state.get_int(state.ITEM))
     return None
+
+
+def subject() -> Subject | None:
+    """Return the slice that the address names, pixels read, or None."""
+    series = chosen()
+    return series.subject(series.places[series.at]) if series else None
 
 
 def forget() -> None:

@@ -55,6 +55,15 @@ X_LAYER = "x_layer"  # layer,
 X_METHOD = "x_method"  # method,
 X_PASSES = "x_passes"  # and passes with dropout
 X_SHOW = "x_show"  # one map or which grid of them, bound
+JURY = "jury"  # name of the jury that votes, bound; none is a Siamese run's own
+JURY_VOTE = "vote"  # its rule, bound
+JURY_K = "count"  # references that count in a majority, bound
+JURY_TARGET = "asked"  # accuracy asked of its answers in percent, bound
+JURY_NEW = "new"  # whether a jury is being made, bound
+OPEN_JURY = "open-jury"  # jury that was just called; held by the session until the address names it
+PARTNER = "partner"  # key of the reference that the slice is compared with
+PAIR = "pair"  # keys of two slices that are compared, joined by |
+PAIR_METHOD = "pair_method"  # how maps of a pair are made, bound
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
 
 

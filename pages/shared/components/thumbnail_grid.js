@@ -3,8 +3,9 @@ const WAIT_MS = 250;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".grid");
-  const { tiles, sheet, columns, rows, selected, tile_px, picked } = data;
+  const { tiles, sheet, columns, rows, selected, tile_px, picked, aspect } = data;
   root.style.setProperty("--tile", `${tile_px}px`);
+  root.style.setProperty("--aspect", aspect);
   const local = (root.local ??= { picked: new Set(), timer: 0, last: null });
   // What was picked a moment ago and is not sent yet is newer than what came.
   if (!local.timer) local.picked = new Set(picked ?? []);

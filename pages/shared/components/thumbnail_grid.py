@@ -35,12 +35,12 @@ def sheet(pictures: np.ndarray) -> dict:
 
     Parameters
     ----------
-    pictures : ndarray of uint8, shape (n, size, size), or (n, size, size, 3) for coloured ones
+    pictures : ndarray of uint8, shape (n, height, width), or (n, height, width, 3) for coloured ones
 
     Returns
     -------
     dict
-        ``sheet`` (data address), ``columns``, ``rows``.
+        ``sheet`` (data address), ``columns``, ``rows``, ``aspect`` (width over height).
 
     Examples
     --------
@@ -60,6 +60,7 @@ def sheet(pictures: np.ndarray) -> dict:
         "sheet": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(),
         "columns": columns,
         "rows": rows,
+        "aspect": width / height if height else 1.0,
     }
 
 
