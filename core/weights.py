@@ -366,7 +366,7 @@ def judge(
         "mc_samples": 30,
         **card,
         "scores": {"phantoms": scores},
-        "recipe": asdict(recipe),
+        "recipe": {**asdict(recipe), "teachers": list(recipe.teachers)},
         "phantoms": phantoms_key(),
         "limits": [
             "Trained on phantoms alone: no real slice took part, and real ones look different.",

@@ -20,7 +20,7 @@ ORDERS = {
     "T1CE": ["white_matter>grey_matter>csf", "rim>white_matter", "vein>white_matter", "pituitary>white_matter",
              "meningioma>white_matter", "rim>necrosis"],
     "T2": ["csf>oedema>grey_matter>white_matter", "lesion>grey_matter", "grey_matter>muscle", "white_matter>bone"],
-    "FLAIR": ["oedema>grey_matter>white_matter>csf", "lesion>grey_matter", "rim>white_matter", "white_matter>cavity"],
+    "FLAIR": ["oedema>grey_matter>white_matter>csf", "lesion>grey_matter", "rim>white_matter", "grey_matter>cavity"],
     "PD": ["grey_matter>white_matter>bone", "oedema>white_matter", "white_matter>artery"],
     "DWI": ["grey_matter>white_matter>csf", "lesion>csf", "white_matter>vitreous", "white_matter>fat"],
     "ADC": ["csf>necrosis>oedema>grey_matter>white_matter"],

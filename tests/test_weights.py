@@ -57,7 +57,8 @@ def test_equal_recipes_share_a_key_and_different_ones_do_not():
     assert len(recipe.key) == 12 and set(recipe.key) <= set("0123456789abcdef")
     keys = {recipe.key}
     for name, value in dataclasses.asdict(recipe).items():
-        other = {"odds": Nuisances(jpeg=1.0), "dtype_policy": "float32"}.get(name) or value + 1
+        other = {"odds": Nuisances(jpeg=1.0), "dtype_policy": "float32"}.get(name)
+        other = other or ((1.0,) if name == "teachers" else value + 1)
         keys.add(dataclasses.replace(recipe, **{name: other}).key)
     assert len(keys) == 1 + len(dataclasses.fields(Recipe))
 
@@ -334,7 +335,7 @@ def test_judgement_writes_what_a_card_needs(held_back):
     card = judge(Reader(lambda code: code >= 0), CLASSES, PLANE, recipe, held_back)
     assert card["scores"]["phantoms"]["plane"]["accuracy"] == card["scores"]["phantoms"]["sequence"]["accuracy"] == 1
     assert set(card["scores"]["phantoms"]["sequence"]["by_class"].values()) == {1.0}
-    assert card["recipe"] == dataclasses.asdict(recipe)
+    assert card["recipe"] == {**dataclasses.asdict(recipe), "teachers": []}
     assert card["brain"] == {**PLANE, "below": 0.7}
     assert card["classes"] == CLASSES and card["kind"] == "dual" and card["backbone"] == "slicescope"
     assert any("phantoms alone" in limit for limit in card["limits"])
