@@ -328,8 +328,8 @@ def explain_local(
     question : Question
     partner : ndarray, shape (S, S) or (d,), optional
         Another slice, or its embedding. The maps then show what makes the slices like it, by the cosine of their
-        embeddings (pooled features, of a model that is not Siamese); the question's target is not used, and
-        `Maps.targets` says `PARTNER`.
+        embeddings (pooled features, of a model that is not Siamese); the question's target and against are not used,
+        and `Maps.targets` says `PARTNER`.
 
     Returns
     -------
@@ -349,7 +349,7 @@ def explain_local(
     if partner is None:
         view = _view(*_key(bundle, card), question.head, _stamp(bundle))
     else:
-        view, classes = _partner_view(bundle, card, partner), [PARTNER, f"not {PARTNER}"]
+        view, classes = _partner_view(bundle, card, partner), [PARTNER]
     layer = question.layer or card.get("cam_layer", "")
     if partner is not None:
         chosen = np.zeros(len(images), int)
@@ -357,7 +357,8 @@ def explain_local(
         chosen = np.argmax(forward(bundle, images)[0][question.head], axis=1)
     else:
         chosen = np.full(len(images), classes.index(question.target))
-    against = None if question.against is None else np.full(len(images), classes.index(question.against))
+    rival = None if partner is not None else question.against
+    against = None if rival is None else np.full(len(images), classes.index(rival))
     heat, spread = made(question, view, images, chosen, layer, against, bool(card.get("mirrored")))
     return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)), spread)
 
@@ -508,9 +509,7 @@ def _partner_view(bundle: Path, card: dict[str, Any], partner: np.ndarray) -> "k
             f"A partner is a slice, or an embedding of {encoder.output.shape[1]} numbers, not all 0; received the "
             f"shape {partner.shape}."
         )
-    partner = unit(partner)
-    # Score-CAM takes a softmax over the outputs, which of one alone is always 1.
-    return prototype_view(encoder, np.stack([partner, -partner]))
+    return prototype_view(encoder, unit(partner)[None])
 
 
 @functools.lru_cache(maxsize=_LOADED)

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from core import bundle, inference
 from core.errors import BundleError, InputError
 from core.explanations import jury
+from core.explanations.question import Question
+from core.settings import get_settings
 
 keras = pytest.importorskip("keras")
 
@@ -15,11 +18,12 @@ BRIGHT, CHECKED = 0, 1
 CHECKERS = np.indices((CELL, CELL)).sum(axis=0) % 2
 
 
-def looking_model(size=64, head="sequence"):
-    """A network that knows two things by construction: a bright square and a chequered one."""
+def looking_model(size=64, head="sequence", common=0.0):
+    """A network that knows two things by construction, a bright square and a chequered one; `common` is always there."""
     image = keras.Input((size, size, 1), name="image")
     seen = keras.layers.Conv2D(2, CELL, CELL, padding="same", activation="relu", name="map")
-    pooled = keras.layers.GlobalAveragePooling2D(name="features")(seen(image))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(seen(image))
+    pooled = keras.layers.Rescaling(1.0, common, name="features")(pooled)
     answer = keras.layers.Dense(2, activation="softmax", name=head)
     model = keras.Model(image, answer(pooled))
     kernel = np.stack([np.ones((CELL, CELL)), 4.0 * (CHECKERS - 0.5)], axis=-1)[:, :, None] / CELL**2
@@ -91,6 +95,35 @@ def test_siamese_map_points_at_the_class_of_the_prototype(method):
             assert peak_cell(heat[0]) in ((2, 5), (6, 1))
         else:
             assert peak_cell(heat[0]) == cell
+
+
+@pytest.fixture(scope="module")
+def looking_bundle(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        get_settings.cache_clear()
+        folder = get_settings().runs_dir / "looking" / "bundle"
+        card = {"name": "looking", "kind": "transfer", "classes": {"sequence": ["bright", "checked"]}}
+        bundle.save(looking_model(common=0.01), card, folder)
+        yield folder
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_a_map_for_a_partner_points_at_what_both_have(looking_bundle, method):
+    slice_, partners = picture((2, 5), (6, 1)), np.full((2, 64, 64), 0.1, np.float32)
+    partners[BRIGHT, :CELL, :CELL], partners[CHECKED, :CELL, :CELL] = 1, 0.7 * CHECKERS
+    # As in real models all embeddings are alike: a softmax over likeness and unlikeness would be 1 to the last digit.
+    embeddings = jury.unit(inference.forward(looking_bundle, np.stack([slice_, *partners]))[2])
+    assert (embeddings @ embeddings.T).min() > 0.8
+    # What a question says of classes is of none here.
+    question = Question("sequence", "bright", "map", method, "checked")
+    heat = [inference.explain_local(looking_bundle, slice_[None], question, partner).heat[0] for partner in partners]
+    if method in ("saliency", "smooth_grad"):
+        # Making the other thing weaker makes the slice as much like the partner: of two things both maps show both.
+        assert all(peak_cell(one) in ((2, 5), (6, 1)) for one in heat)
+    else:
+        assert [peak_cell(one) for one in heat] == [(2, 5), (6, 1)]
 
 
 def test_sure_models_still_have_a_map():

@@ -38,9 +38,10 @@ def layer_cam(view: keras.Model, images, class_index, layer: str, against=None, 
 def score_cam(view: keras.Model, images, class_index, layer: str, against=None, random_state: int = 0) -> np.ndarray:
     """Channels weighted by the class's probability when they mask the image (Wang et al., CVPRW 2020).
 
-    No gradient, but a forward pass a channel. Against a second class, the difference of the two probabilities. Not by
-    tf-keras-vis, whose masks are stretched over the image and so lie up to half a cell off, and which holds all masked
-    copies at once.
+    No gradient, but a forward pass a channel. Against a second class, the difference of the two probabilities. A view
+    with one score alone, likeness to a partner, has no probability: its channels are weighted by a softmax of that
+    score over channels, as in the paper. Not by tf-keras-vis, whose masks are stretched over the image and so lie up to
+    half a cell off, and which holds all masked copies at once.
     """
     heat = np.zeros(images.shape, np.float32)
     halves, where = keras.Model(view.inputs[0], view.get_layer(layer).output), centres(view, layer)
@@ -58,8 +59,10 @@ def _by_masks(view: keras.Model, image, weights, cells, where: tuple[Centres, Ce
     says = []
     for some in chunks(np.broadcast_to(image, (len(cells), *image.shape))):
         masked = enlarged(masks[some], where, len(image)) * image
-        says.append(softmax(view.predict_on_batch(masked[..., None]), axis=-1) @ weights)
-    return enlarged(np.maximum(np.tensordot(np.concatenate(says), cells, 1), 0), where, len(image))
+        says.append(view.predict_on_batch(masked[..., None]))
+    says = np.concatenate(says)
+    counts = softmax(says, axis=-1 if says.shape[-1] > 1 else 0) @ weights
+    return enlarged(np.maximum(np.tensordot(counts, cells, 1), 0), where, len(image))
 
 
 def _gradient_cam(method: type, view: keras.Model, images, weights, layer: str, score=None) -> np.ndarray:
