@@ -56,10 +56,10 @@ CHECKS: Mapping[str, Wording] = {
     ),
     "head": Wording(
         "In the head", True,
-        "share of the heat that lies outside the head",
-        "The heat lies in the head and not in air, writing or borders.",
-        "Much of the heat lies in air, writing or borders. The model may have learnt a shortcut, such as a mark that "
-        "goes with the class; the map may be right and the model worthless.",
+        "share of the heat outside the head, of places at least half as hot as the hottest",
+        "What is hot lies in the head and not in air, writing or borders.",
+        "Much of what is hot lies in air, writing or borders. The model may have learnt a shortcut, such as a mark "
+        "that goes with the class; the map may be right and the model worthless.",
     ),
     "stable": Wording(
         "Stable", False,

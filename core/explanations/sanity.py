@@ -27,6 +27,8 @@ STEPS, ORDERS = 20, 3
 NOISE = 0.01
 #: Maps are compared on a grid of about this side: a pixel's jitter is no other map.
 _COMPARED = 32
+#: Share of a map's maximum from which a place counts as warm.
+WARM = 0.5
 #: Margin around the head, as a share of the side, for maps of single pixels.
 _MARGIN = 0.03
 _BATCH = 32
@@ -143,12 +145,17 @@ def shifted(maps: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def outside(heat: np.ndarray, mask: np.ndarray, spill: float) -> float:
-    """Share of a map's heat outside the head and its margin, 0 to 1; NaN without heat."""
-    total = float(heat.sum())
+    """Share of a map's heat outside the head and its margin, 0 to 1; NaN without heat.
+
+    Only places at least `WARM` as hot as the hottest count. Most maps have faint heat everywhere, and the share of all
+    of it tells more of how much air a slice has than of where the model looks.
+    """
+    warm = np.where(heat >= WARM * heat.max(), heat, 0)
+    total = float(warm.sum())
     if not total:
         return float("nan")
     distance = ndimage.distance_transform_edt(~mask)
-    return float(heat[distance > max(spill, _MARGIN * len(mask))].sum()) / total
+    return float(warm[distance > max(spill, _MARGIN * len(mask))].sum()) / total
 
 
 def decides(ask: Callable, image: np.ndarray, heat: np.ndarray, chosen: int, mask: np.ndarray) -> float:
