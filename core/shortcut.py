@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from PIL import Image, ImageDraw, ImageFont
 from core import batches, cohort, demo, inference, jobs, runs
 from core.config import RunConfig
 from core.errors import CohortError, CoreError, InputError, RunError
+from core.explanations.badge import Badge
 from core.explanations.head_frame import head_mask, share_outside
 from core.explanations.question import Question
 from core.images import intensity_range
@@ -55,6 +56,8 @@ VERSIONS = {
 TRAININGS = {"shortcut": ("Shortcut: a letter a class", "letters"), "honest": ("Honest: no letters", "without")}
 #: Patients that take part, and every how manyeth of their axial slices.
 PATIENTS, EVERY = 12, 2
+#: Test slices of each class whose maps get a trust badge.
+BADGED = 3
 #: Side of the corner around the letter, as a share of the picture's.
 CORNER = 0.25
 #: Share of the slice's longer side that a letter's type size takes.
@@ -91,6 +94,9 @@ class Result:
         One a class: ``key``, ``y_true``, and each training's answer on the slice with its letter, without, and with
         the swapped one (``shortcut``, ``honest``: version to word).
     seconds : float
+    badged : dict of list of dict
+        Training to what the trust badges of some of its maps are made of, see `badges`; a result made before there
+        were any has none.
     version : int
     """
 
@@ -105,7 +111,12 @@ class Result:
     chance: float
     examples: tuple[dict[str, Any], ...]
     seconds: float
+    badged: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     version: int = _VERSION
+
+    def badges(self, training: str) -> list[Badge]:
+        """Return the trust badges of maps of some test slices with letters, by today's limits."""
+        return [Badge.of(**measured) for measured in self.badged.get(training, [])]
 
 
 # Letters --------------------------------------------------------------------------------------------------
@@ -326,14 +337,19 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
     answers: dict[str, dict[str, np.ndarray]] = {training: {} for training in made}
     for number, (training, run) in enumerate(made.items()):
         for version, pictures in inputs.items():
-            report(number, 2 * len(made), f"Asking {TRAININGS[training][0]!r} about slices: {version}")
+            report(number, 3 * len(made), f"Asking {TRAININGS[training][0]!r} about slices: {version}")
             answer = inference.get_worker().predict(run.bundle, pictures)
             words = np.array(answer.classes["sequence"])
             answers[training][version] = words[answer.heads["sequence"].argmax(axis=1)]
     heat = {}
     for number, (training, run) in enumerate(made.items(), len(made)):
-        report(number, 2 * len(made), f"Making maps of {TRAININGS[training][0]!r}")
+        report(number, 3 * len(made), f"Making maps of {TRAININGS[training][0]!r}")
         heat[training] = _heat(run, inputs["letters"], answers[training]["letters"])
+    few, badged = _few_of_each(truth), {}
+    for number, (training, run) in enumerate(made.items(), 2 * len(made)):
+        report(number, 3 * len(made), f"Checking maps of {TRAININGS[training][0]!r}")
+        badges = inference.get_explainer().badge(run.bundle, inputs["letters"][few], _QUESTION)
+        badged[training] = [{"target": one.target, "values": one.values, "empty": one.empty} for one in badges]
     masks = [head_mask(picture) for picture in inputs["without"]]
     says = {letter: name for name, letter in LETTERS.items()}
     told = np.array([says[VERSIONS["swapped"][name]] for name in truth])
@@ -360,11 +376,18 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
             for at in examples
         ),
         seconds=0.0,
+        badged=badged,
     )  # fmt: skip
     pictures = {"grey": inputs["letters"][examples], "mean-grey": inputs["letters"].mean(axis=0)}
     for training, maps in heat.items():
         pictures |= {training: maps[examples], f"mean-{training}": maps.mean(axis=0)}
     return result, {name: array.astype(np.float16) for name, array in pictures.items()}
+
+
+def _few_of_each(truth: np.ndarray) -> np.ndarray:
+    """Choose `BADGED` slices of each class, evenly through those tested."""
+    of_each = [np.flatnonzero(truth == name) for name in sorted(set(truth))]
+    return np.concatenate([at[np.unique(np.linspace(0, len(at) - 1, BADGED).round().astype(int))] for at in of_each])
 
 
 def corner_share(heat: np.ndarray) -> float:

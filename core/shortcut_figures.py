@@ -1,8 +1,11 @@
 """The shortcut demonstration as figures and in words."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
+from core.explanations.badge import CHECKS, Badge
 from core.explanations.cohort_maps import overlay
 from core.explanations.heat_figures import peaked, put_picture, tiles
 from core.figures import GREY, RED, TEAL, TEMPLATE
@@ -79,6 +82,29 @@ def where_heat_lies(found: Result) -> str:
         f"{CORNER**2:.0%} of the picture; of the other's {found.corner['honest']:.0%}. Outside the head lie "
         f"**{found.outside['shortcut']:.0%}** of its heat against {found.outside['honest']:.0%}; spread evenly it "
         f"would be {found.air:.0%}. Maps are coarse: heat runs over from the letter, and from the head."
+    )
+
+
+def what_badges_say(badges: Mapping[str, Sequence[Badge]]) -> str:
+    """Say in sentences which check tells the two models apart, and which cannot.
+
+    Parameters
+    ----------
+    badges : mapping
+        Training to the badges of its maps, at least one each.
+    """
+
+    def passing(training: str, name: str) -> str:
+        passed = sum(check.passed for badge in badges[training] for check in badge.checks if check.name == name)
+        return f"{passed} of {len(badges[training])}"
+
+    return (
+        f"**{CHECKS['head'].title}** asks where the heat is: **{passing('shortcut', 'head')}** maps of the perfect "
+        f"model pass it and {passing('honest', 'head')} of the other's. *{CHECKS['decision'].title}* asks only whether "
+        f"the answer hangs on it: {passing('shortcut', 'decision')} of the perfect model's maps pass, as hiding the "
+        f"letter changes its answer, and {passing('honest', 'decision')} of the other's, which can tell contrasts by "
+        "any part of the head. "
+        "A badge speaks of the map: one that shows the letter is right, and its model worthless all the same."
     )
 
 

@@ -19,7 +19,7 @@ CHECKERS = np.indices((CELL, CELL)).sum(axis=0) % 2
 
 
 def looking_model(size=64, head="sequence", common=0.0):
-    """A network that knows two things by construction, a bright square and a chequered one; `common` is always there."""
+    """A network that knows a bright square and a chequered one by construction; `common` is added to both features."""
     image = keras.Input((size, size, 1), name="image")
     seen = keras.layers.Conv2D(2, CELL, CELL, padding="same", activation="relu", name="map")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(seen(image))

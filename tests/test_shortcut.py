@@ -14,6 +14,7 @@ from test_pages import no_tensorflow, open_page, words
 
 from core import cohort, demo, inference, jobs, runs, shortcut, shortcut_figures
 from core.errors import CohortError, InputError, RunError
+from core.explanations.badge import Badge
 from core.explanations.question import Maps
 from core.images import intensity_range
 from core.settings import get_settings
@@ -182,6 +183,11 @@ class Reader:
             heat[:, 26:38, 26:38] = 1
         return Maps(heat, (question.target,) * len(images), "last", ("last",))
 
+    def badge(self, bundle, images, question):
+        outside = 0.9 if "shortcut" in str(bundle) else 0.0
+        values = {"model": 0.0, "decision": 0.9, "head": outside, "stable": np.nan}
+        return [Badge.of("T1", values) for _ in images]
+
 
 @pytest.fixture
 def trained(made, monkeypatch):
@@ -214,6 +220,11 @@ def test_a_reader_is_told_from_who_looks_at_heads(trained):
     assert found.corner == {"shortcut": 1.0, "honest": 0.0}
     assert found.outside["shortcut"] == 1.0 and found.outside["honest"] == 0.0 and 0.3 < found.air < 0.7
     assert [example["y_true"] for example in found.examples] == sorted(NAMES)
+    # Two slices of each class are tested, so no more than two are checked.
+    for training, passes in (("shortcut", False), ("honest", True)):
+        badges = found.badges(training)
+        assert len(badges) == 2 * len(NAMES)
+        assert all(badge.checks[2].passed == passes and badge.checks[1].passed for badge in badges)
     assert pictures["grey"].shape == pictures["honest"].shape == (4, SIZE, SIZE)
     assert pictures["mean-shortcut"][2, 2] == 1 and pictures["mean-honest"][2, 2] == 0
 
@@ -232,7 +243,14 @@ def test_all_of_it_is_kept_and_opens_again(trained, monkeypatch):
     app = open_page("explain", view="Shortcut", run="shortcut-run")
     assert "1 · A perfect score" in words(app) and "**0%**" in words(app) and "LOVELACE" not in words(app)
     assert len(app.get("plotly_chart")) == 3
+    assert "**0 of 8** maps of the perfect model pass it and 8 of 8 of the other's" in words(app)
+    assert "✗ In the head: 0 of 8 pass" in words(app) and "✓ In the head: 8 of 8 pass" in words(app)
     older = json.loads((shortcut.folder() / "result.json").read_text())
+    # One that was made before there were badges opens, too.
+    without = {name: value for name, value in older.items() if name != "badged"}
+    (shortcut.folder() / "result.json").write_text(json.dumps(without))
+    app = open_page("explain", view="Shortcut", run="shortcut-run")
+    assert "1 · A perfect score" in words(app) and "Make it anew to have its maps checked" in words(app)
     (shortcut.folder() / "result.json").write_text(json.dumps({**older, "version": 0}))
     assert shortcut.result() is None
 

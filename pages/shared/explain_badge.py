@@ -1,12 +1,15 @@
 """The trust badge beside a map: may it be believed, and by which of four checks not."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Hashable
+from statistics import median
 
 import streamlit as st
 
 from core import images, inference, runs
-from core.explanations.badge import VERDICTS, Badge, read_limits
+from core.explanations.badge import VERDICTS, Badge, Check, read_limits
 from core.explanations.question import Question
 from pages.shared import cached, tasks, widgets
 from pages.shared.subject import Subject
@@ -98,6 +101,37 @@ def show(badge: Badge) -> None:
     )
     with st.expander("What does this mean?", icon=":material/help:"):
         meaning(badge)
+
+
+def tally(title: str, badges: list[Badge]) -> None:
+    """Draw what the badges of several maps say together: their verdicts, and how many pass each check.
+
+    Parameters
+    ----------
+    title : str
+        Whose maps they are.
+    badges : list of Badge
+        At least one.
+    """
+    verdicts = Counter(badge.verdict for badge in badges)
+    (commonest, _), *_ = verdicts.most_common()
+    said = ", ".join(f"{verdict} {verdicts[verdict]}" for verdict in VERDICTS if verdicts[verdict])
+    chips = "".join(_passed_by([badge.checks[at] for badge in badges]) for at in range(len(badges[0].checks)))
+    st.html(
+        f'<div class="badge {_SAID[commonest][0]}"><b>{widgets.escape(title)}</b>'
+        f"<p>Verdicts on {len(badges)} maps: {said}.</p><div>{chips}</div></div>"
+    )
+
+
+def _passed_by(checks: list[Check]) -> str:
+    passed, wording = sum(check.passed for check in checks), checks[0].wording
+    values = [check.value for check in checks if not math.isnan(check.value)]
+    middle = Check(checks[0].name, median(values) if values else math.nan, checks[0].limit)
+    most = 2 * passed > len(checks)
+    return widgets.chip(
+        f"{'✓' if most else '✗'} {wording.title}: {passed} of {len(checks)} pass", "good" if most else "bad",
+        f"Median {middle.number}: {wording.measure}. {wording.passed if most else wording.failed}",
+    )  # fmt: skip
 
 
 def meaning(badge: Badge) -> None:

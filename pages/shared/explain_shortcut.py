@@ -5,11 +5,11 @@ import streamlit as st
 from core import runs, shortcut
 from core import shortcut_figures as drawn
 from core.errors import CoreError
-from pages.shared import cached, state, widgets
+from pages.shared import cached, explain_badge, state, widgets
 
 
 def draw(run: runs.Run) -> None:
-    """Draw the demonstration in four steps, or how to start it; it brings models of its own, whatever `run` is."""
+    """Draw the demonstration in five steps, or how to start it; it brings models of its own, whatever `run` is."""
     st.markdown("#### Always right, and worthless")
     st.caption(
         "A model learns from slices with a letter in the corner, a different one for each sequence, as some scanners "
@@ -32,6 +32,7 @@ def draw(run: runs.Run) -> None:
     _score(found)
     _letters(found)
     _maps(found)
+    _badges(found)
     _lesson(found)
     with st.expander("Make it anew", icon=":material/replay:"):
         st.caption("Trains only what is no longer there: put the two runs into the trash to have them trained again.")
@@ -62,8 +63,21 @@ def _maps(found: shortcut.Result) -> None:
     st.markdown(drawn.where_heat_lies(found))
 
 
+def _badges(found: shortcut.Result) -> None:
+    st.markdown("##### 4 · What the trust badge says")
+    badges = {training: found.badges(training) for training in drawn.MODELS}
+    if not all(badges.values()):
+        st.caption("This demonstration was made before maps were checked. Make it anew to have its maps checked, too.")
+        return
+    st.caption("The badge stands beside every map under Slice; here of the same slices with letters for both models.")
+    for column, (training, its) in zip(st.columns(2), badges.items(), strict=True):
+        with column:
+            explain_badge.tally(drawn.MODELS[training], its)
+    st.markdown(drawn.what_badges_say(badges))
+
+
 def _lesson(found: shortcut.Result) -> None:
-    st.markdown("##### 4 · What would have told us")
+    st.markdown("##### 5 · What would have told us")
     st.markdown(
         "- **The score did not.** Test patients carried the letters, too: a test from the same source shares its "
         "shortcuts.\n"
@@ -73,7 +87,6 @@ def _lesson(found: shortcut.Result) -> None:
         "- **What to do**: crop or black out what is printed, look at mean maps before a score is believed, and test "
         "on another hospital's slices."
     )
-    # hook: what the trust badge says of either model's maps (explain_badge) belongs here.
     there = {name for name, run_id in found.runs.items() if _is_there(run_id)}
     if not there:
         st.caption("The two runs are in the trash or deleted. Make the demonstration anew to look at them.")
