@@ -21,6 +21,8 @@ from core.models.parts import cam_layer, encoder_of  # noqa: E402
 SIDE = 64
 CLASSES = {"plane": ["axial", "coronal", "sagittal"], "sequence": ["T1", "T1CE", "T2", "FLAIR"]}
 OTHERS = [name for name in BACKBONES if name != "slicescope"]
+#: The one that takes longest to build is left to the slow tests.
+SLOWEST = "EfficientNetV2B0"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,9 @@ def keeps_the_contract(model, view, layer, method):
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
-@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize(
+    "kind", ["dual", "siamese", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("transfer", "bayesian"))]
+)
 def test_every_method_on_every_kind(view_of, few_looks, kind, method):
     keeps_the_contract(*view_of(kind, "slicescope"), method)
 
@@ -212,14 +216,19 @@ def only_the_middle(model):
 
 @pytest.mark.parametrize(
     ("name", "looks"),
-    [("slicescope", (16, 15)), ("ResNet50", (32, 0)), ("MobileNetV2", (32, 31)), ("EfficientNetV2B0", (32, 31))],
+    [
+        ("slicescope", (16, 15)),
+        ("ResNet50", (32, 0)),
+        ("MobileNetV2", (32, 31)),
+        pytest.param(SLOWEST, (32, 31), marks=pytest.mark.slow),
+    ],
 )
 def test_cells_of_every_backbone(backbone, name, looks):
     model = backbone(name)
     assert cells.centres(model, cam_layer(model)) == (cells.Centres(*looks),) * 2
 
 
-@pytest.mark.parametrize("name", ["slicescope", "ResNet50"])
+@pytest.mark.parametrize("name", ["slicescope", pytest.param("ResNet50", marks=pytest.mark.slow)])
 def test_cells_look_where_they_are_said_to(backbone, name):
     """A cell of a network that sees only the middle of each window depends most on one pixel: the one it looks at."""
     model = backbone(name)
@@ -260,7 +269,9 @@ def test_layers_that_only_move_cells():
     assert cells.centres(model, "wide") == (cells.Centres(2, 2.5), cells.Centres(2, 6.5))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == SLOWEST)) for name in BACKBONES]
+)
 def test_layers_to_choose_from_have_one_of_each_resolution_and_end_at_the_card_s(backbone, name):
     model = backbone(name)
     offered = scores.map_layers(model)
@@ -284,7 +295,7 @@ def test_against_is_the_difference_of_two_classes(view_of, few_looks, kind, meth
         # Of a network that has learnt nothing, masks hardly change the probabilities; the next test says more of it.
         assert np.abs(heat - ask(view, images, one, layer)).max() > 1e-3
     np.testing.assert_array_equal(ask(view, images, one, layer, one), np.zeros_like(images))
-    if method in ("grad_cam", "layer_cam", "saliency", "occlusion"):
+    if kind == "transfer" and method in ("grad_cam", "layer_cam", "saliency", "occlusion"):
         # The same map as of a model that has the difference as its score.
         difference = keras.layers.Dense(1, use_bias=False)
         flat = keras.Model(view.input, difference(view.output))
@@ -451,13 +462,10 @@ def test_many_slices_go_through_in_parts(view_of, monkeypatch):
 
 
 def test_what_was_cut_goes_with_its_view():
-    view = scores.logits_view(
-        BUILDERS["transfer"](RunConfig("x", "transfer", "none", weights="none", image_size=32), {"plane": ["a", "b"]}),
-        "plane",
-    )
+    view, images = watching_model(), noise(1)
     gone = weakref.ref(view)
-    methods.grad_cam(view, noise(1)[:, :32, :32], np.array([0]), cam_layer(view))
-    methods.guided_gradients(view, noise(1)[:, :32, :32], np.array([0]))
+    methods.grad_cam(view, images, np.array([0]), "look_3")
+    methods.guided_gradients(view, images, np.array([0]))
     del view
     gc.collect()
     assert gone() is None
