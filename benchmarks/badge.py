@@ -8,7 +8,8 @@ Limits are chosen on the people of one phantom cohort (seed 11). Three lie where
 from maps that should not, by balanced accuracy:
 
 - *model*: Grad-CAM against guided gradients, which Adebayo et al. (2018) found to pass and to fail;
-- *head*: Grad-CAM of the models against Grad-CAM of the demonstration's model that reads a letter (`core.shortcut`), on
+- *head*: Grad-CAM of the models against Grad-CAM of the demonstration's model that reads a letter
+(`core.explanations.shortcut`), on
   the same slices with letters;
 - *stable*: Grad-CAM of the model against Grad-CAM of the same network with random weights.
 
@@ -34,16 +35,16 @@ import pandas as pd
 
 from benchmarks.phantom_truth import Truth, slices_of
 from benchmarks.pointing import pointing, pointing_table
-from core import inference, runs, shortcut
+from core import inference, runs
 from core.bundle import read_card
-from core.explanations import sanity
+from core.explanations import in_process, sanity, shortcut
 from core.explanations.badge import CHECKS, LIMITS_FILE, VERDICTS, Badge, Check
 from core.explanations.head_frame import head_mask
 from core.explanations.methods import made
 from core.explanations.question import LAYERED, METHOD_WORDS, SLOW, Question
+from core.explanations.shortcut import LETTERS, stamped
 from core.images import to_model_input
 from core.settings import PROJECT_DIR
-from core.shortcut import LETTERS, stamped
 
 CHOSEN_ON, JUDGED_ON = 11, 15
 DOCS = PROJECT_DIR / "docs" / "explanations.md"
@@ -60,10 +61,10 @@ class Asked:
         self.card = read_card(run.bundle)
         self.head = "sequence"
         self.classes = self.card["classes"][self.head]
-        key = (*inference._key(run.bundle, self.card), self.head, inference._stamp(run.bundle))
-        self.twins = [inference._twin_view(*key, seed) for seed in range(inference._TWINS)]
+        key = (*inference.model_key(run.bundle, self.card), self.head, in_process._stamp(run.bundle))
+        self.twins = [in_process._twin_view(*key, seed) for seed in range(in_process._TWINS)]
         # The untrained one is none of the twins that it is compared with.
-        self.view = inference._twin_view(*key, 99) if untrained else inference._view(*key)
+        self.view = in_process._twin_view(*key, 99) if untrained else in_process._view(*key)
         self.size = self.card["input_shape"][0]
         backbone = run.config.backbone if run.id != runs.SHIPPED else "slicescope"
         name = name or ("the shipped model (dual)" if run.id == runs.SHIPPED else f"{self.card['kind']}, {backbone}")

@@ -5,7 +5,7 @@ import pytest
 
 from core import bundle, inference
 from core.errors import BundleError, InputError
-from core.explanations import jury
+from core.explanations import in_process, jury
 from core.explanations.question import Question
 from core.settings import get_settings
 
@@ -118,7 +118,7 @@ def test_a_map_for_a_partner_points_at_what_both_have(looking_bundle, method):
     assert (embeddings @ embeddings.T).min() > 0.8
     # What a question says of classes is of none here.
     question = Question("sequence", "bright", "map", method, "checked")
-    heat = [inference.explain_local(looking_bundle, slice_[None], question, partner).heat[0] for partner in partners]
+    heat = [in_process.explain_local(looking_bundle, slice_[None], question, partner).heat[0] for partner in partners]
     if method in ("saliency", "smooth_grad"):
         # Making the other thing weaker makes the slice as much like the partner: of two things both maps show both.
         assert all(peak_cell(one) in ((2, 5), (6, 1)) for one in heat)
