@@ -52,7 +52,7 @@ def test_vote_margin_and_those_who_voted(called, small):
     text = words(app)
     assert "The jury says" in text and "Margin to the next class" in text and "Those who voted" in text
     assert len(app.get("plotly_chart")) == 2 and SECRET not in text
-    app = open_page("explain", view="Jury", run="plain", cohort="small", slice=key_of(small, 0), vote="Nearest")
+    app = open_page("explain", view="Jury", run="plain", cohort="small", slice=key_of(small, 0), vote="nearest")
     assert "The 1 who voted, and the others" in words(app) and not app.exception
 
 

@@ -6,7 +6,6 @@ are not part of the key. What is returned is read-only.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -1115,22 +1114,6 @@ def _explain(run_id: str, subject_id: str, stamp: str, question: Question, _run:
     image, geometry = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
     maps = map_store.maps(_run.bundle, image[None], question, inference.get_explainer().explain)
     return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
-
-
-def badge_slot(run: runs.Run, subject, question: Question) -> tuple[list, tuple]:
-    """Where the badge of a map is kept once it is there, and the key of the task that makes it.
-
-    By the model, by what the slice shows and by the question, so that a file or a model that was replaced is asked
-    about anew.
-    """
-    shown = hashlib.blake2b(subject.pixels.tobytes() + repr(subject.spacing_mm).encode(), digest_size=16).hexdigest()
-    key = ("badge", run.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), shown, question)
-    return _badge_slot(key), key
-
-
-@st.cache_resource(max_entries=1024, show_spinner=False)
-def _badge_slot(key: tuple) -> list:
-    return []
 
 
 def badge_table() -> str:

@@ -11,14 +11,12 @@ from pages.shared import cached, explain_jury_make, explain_pair, explain_slice,
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 from pages.shared.subject import Subject, from_cohort
 
-#: Stands for a Siamese run's own jury; no other can have such a name.
-_OWN = "-own"
-_AS_MADE = "as made"
+_AS_MADE = "as-made"
 
 
 def draw(run: runs.Run) -> None:
     """Draw the vote on the slice of the address, or the making of a jury."""
-    names = [*([_OWN] if run.config.kind == "siamese" else []), *juries.names(run.id)]
+    names = [*([state.OWN_JURY] if run.config.kind == "siamese" else []), *juries.names(run.id)]
     left, middle, right = st.columns([1.1, 3.2, 0.8], vertical_alignment="bottom")
     making = right.toggle(
         "Make a jury", key=state.JURY_NEW, bind="query-params",
@@ -35,16 +33,11 @@ def draw(run: runs.Run) -> None:
             "model never learnt too. Turn on **Make a jury**.", ":material/gavel:",
         )  # fmt: skip
         return
-    # One that was just called is not the address's yet.
-    asked = st.session_state.pop(state.OPEN_JURY, None)
-    if asked in names:
-        state.put(**{state.JURY: asked})
-    name = left.selectbox(
-        "Jury", names, format_func=lambda one: "The run's own" if one == _OWN else one, key=state.JURY,
-        bind="query-params",
-    )  # fmt: skip
+    called = {name: "The run's own" if name == state.OWN_JURY else name for name in names}
+    # The first of the list is named, too: a jury that is made later may come before it.
+    name = state.pick(left.selectbox, "Jury", called, state.JURY, always=True)
     try:
-        made = _chosen(run, "" if name == _OWN else name, middle)
+        made = _chosen(run, "" if name == state.OWN_JURY else name, middle)
     except CoreError as error:
         # A jury of another model is refused, and can still be deleted.
         st.error(str(error))
@@ -57,7 +50,7 @@ def draw(run: runs.Run) -> None:
     else:
         _voted(run, it, made)
         _trial(made, run)
-    if name != _OWN:
+    if name != state.OWN_JURY:
         _delete(run, name, names)
 
 
@@ -65,10 +58,9 @@ def _chosen(run: runs.Run, name: str, place) -> juries.NamedJury:
     """Draw the choice of rule, and return the jury that votes by it."""
     words = {_AS_MADE: "As made", **{rule: rule.capitalize() for rule in VOTES}}
     with place.container(horizontal=True, vertical_alignment="bottom"):
-        rule = st.segmented_control(
-            "Vote", list(words), default=_AS_MADE, format_func=words.get, key=state.JURY_VOTE, bind="query-params",
-            required=True, help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
-            width="content",
+        rule = state.pick(
+            st.segmented_control, "Vote", words, state.JURY_VOTE, required=True, width="content",
+            help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
         )  # fmt: skip
         if rule == _AS_MADE:
             return cached.jury(run, name)
@@ -203,5 +195,4 @@ def _delete(run: runs.Run, name: str, names: list[str]) -> None:
 
 def _gone(model: str, name: str, others: list[str]) -> None:
     juries.remove(name, model)
-    if others:
-        state.choose(**{state.JURY: others[0]})
+    state.put(**{state.JURY: others[0] if others else None})

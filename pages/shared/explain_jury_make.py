@@ -191,4 +191,5 @@ def _made(key: tuple, made: juries.NamedJury) -> None:
 def _use(key: tuple, name: str) -> None:
     tasks.forget(key)
     st.session_state.pop(_HELD, None)
-    state.choose(**{state.JURY_NEW: False, state.OPEN_JURY: name})
+    state.choose(**{state.JURY_NEW: False})
+    state.put(**{state.JURY: name})
