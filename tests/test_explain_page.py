@@ -106,7 +106,7 @@ def test_passes_have_a_fourth_picture(small, sent):
     app = open_slice(small)
     app.main.selectbox[5].select(8).run()
     settled(app)
-    assert [panel["name"] for panel in sent["panels"]][3] == "Spread over passes, 0 to 0.5"
+    assert [panel["name"] for panel in sent["panels"]][3] == "Spread, 0 to 0.5"
     assert len(sent["heat_sets"]) == 2 and Asked.questions[-1].passes == 8
 
 

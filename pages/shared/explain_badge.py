@@ -58,8 +58,8 @@ def _follow(client: str, ask: Ask) -> None:
 def waiting(said: str) -> None:
     """Draw the place of a badge that is not there yet, as large as one that is."""
     checks = "".join(widgets.chip(wording.title, "plain") for wording in CHECKS.values())
-    _box("", f"… {said}", "Would twins that have learnt nothing give the same map? Does hiding the warm places change "
-         "the answer? Is the heat in the head? Does faint noise leave it as it is?", checks)  # fmt: skip
+    _box("", f"… {said}", "Against twins that have learnt nothing, by hiding what is warm, by where the head lies, and "
+         "by faint noise.", checks)  # fmt: skip
 
 
 def _box(tone: str, verdict: str, reason: str, checks: str) -> None:

@@ -66,7 +66,8 @@ def draw(run: runs.Run, stamp: str) -> Choice:
             label_visibility="collapsed",
         )  # fmt: skip
         st.caption(SHOW_SAYS[show])
-    columns = iter(st.columns(6 if card["kind"] == "bayesian" else 5))
+    # Layers have the longest names.
+    columns = iter(st.columns([1, 1, 1, 1.3, 1, 1.1][: 6 if card["kind"] == "bayesian" else 5]))
     # The sequence first: it is what people ask about.
     head = next(columns).selectbox("Head", list(card["classes"])[::-1], key=state.X_HEAD, bind="query-params")
     classes = card["classes"][head]

@@ -133,8 +133,6 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool, layered: bo
         progress(sheet)
     failure(sheet, at)
     viewer(series, sheet, wanted)
-    if series.order:
-        st.caption(series.order)
     says(run, series, sheet, choice, at, ticking)
     if ticking != pending(sheet) or layered != (maps_desk().found(sheet.layers) is not None):
         st.rerun()
@@ -216,12 +214,15 @@ def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, t
     answer = answers_desk().found(sheet.answer)
     with right if one else left:
         answered(run, series, choice, at, answer)
+    left.caption(series.order)
     with right:
         st.markdown(
-            f"{explain_controls.says(choice.question)} A map says what the model used, not what is true."
-            if choice.show != "Methods" else
-            "Each method has an idea of evidence of its own; choose one and **One map** for more about it."
-        )  # fmt: skip
+            explain_controls.says(choice.question)
+            if choice.show != "Methods"
+            else "Each method has an idea of evidence of its own; choose one and **One map** for more about it."
+        )
+        if not one:
+            st.caption("Under **One map** it is checked whether a map may be believed.")
         try:
             explain_exports.draw(run, series, sheet, choice, at, answer, ticking)
         except CoreError as error:
@@ -234,7 +235,7 @@ def believed(sheet: Sheet, at: int) -> None:
     if sheet.made(0, at):
         explain_badge.draw(client(), ask)
     elif ask and maps_desk().found(ask) is None:
-        explain_badge.waiting("When the map is there, it is checked whether it may be believed")
+        explain_badge.waiting("Checked as soon as the map is there")
 
 
 def answered(run: runs.Run, series: Series, choice: Choice, at: int, answer: Result | None) -> None:
