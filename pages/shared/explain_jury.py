@@ -16,6 +16,9 @@ _AS_MADE = "as-made"
 
 def draw(run: runs.Run) -> None:
     """Draw the vote on the slice of the address, or the making of a jury."""
+    st.caption(
+        "A jury names a slice by comparing it with reference slices: those most alike decide, and you see who they are."
+    )
     names = [*([state.OWN_JURY] if run.config.kind == "siamese" else []), *juries.names(run.id)]
     left, middle, right = st.columns([1.1, 3.2, 0.8], vertical_alignment="bottom")
     making = right.toggle(
@@ -30,8 +33,10 @@ def draw(run: runs.Run) -> None:
         widgets.empty(
             "No jury yet",
             "Slices can be named by comparing them with examples: five of each class will do, of a class that the "
-            "model never learnt too. Turn on **Make a jury**.", ":material/gavel:",
+            "model never learnt too. Nothing is trained.", ":material/gavel:",
         )  # fmt: skip
+        st.button("Make the first jury", type="primary", icon=":material/gavel:", on_click=state.choose,
+                  kwargs={state.JURY_NEW: True})  # fmt: skip
         return
     called = {name: "The run's own" if name == state.OWN_JURY else name for name in names}
     # The first of the list is named, too: a jury that is made later may come before it.
@@ -57,16 +62,18 @@ def draw(run: runs.Run) -> None:
 def _chosen(run: runs.Run, name: str, place) -> juries.NamedJury:
     """Draw the choice of rule, and return the jury that votes by it."""
     words = {_AS_MADE: "As made", **{rule: rule.capitalize() for rule in VOTES}}
-    with place.container(horizontal=True, vertical_alignment="bottom"):
-        rule = state.pick(
-            st.segmented_control, "Vote", words, state.JURY_VOTE, required=True, width="content",
-            help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
-        )  # fmt: skip
-        if rule == _AS_MADE:
-            return cached.jury(run, name)
-        k = 5
+    rule = state.pick(
+        place.segmented_control, "Vote", words, state.JURY_VOTE, required=True, width="content",
+        help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
+    )  # fmt: skip
+    if rule == _AS_MADE:
+        return cached.jury(run, name)
+    k = 5
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         if rule == "majority":
-            k = st.number_input("of the nearest", 1, 51, 5, 2, key=state.JURY_K, bind="query-params", width=110)
+            k = st.number_input(
+                "Majority of the nearest", 1, 51, 5, 2, key=state.JURY_K, bind="query-params", width=190
+            )
         target = st.slider(
             "Accuracy asked of answers, %", 80, 100, 95, key=state.JURY_TARGET, bind="query-params", width=230,
             help="The jury abstains below the margin that reached this in its trial.",
@@ -85,7 +92,7 @@ def _about(made: juries.NamedJury) -> None:
 def _voted(run: runs.Run, it: Subject, made: juries.NamedJury) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{it.title}**", width="content")
-        st.button("Another slice", icon=":material/arrow_back:", on_click=_forget)
+        st.button("Another slice", icon=":material/arrow_back:", type="tertiary", on_click=_forget)
     with st.spinner("Asking the model"):
         verdict = deliberate(made.jury, cached.embedding(run, it), made.vote, made.k, made.temperature)
     picture, answer, chart = st.columns([1, 1.2, 2.2], gap="medium")
