@@ -60,15 +60,17 @@ from core import weak_spots as spots
 from core.bootstrap import patient_bootstrap
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
-from core.explanations import juries, jury_making, map_store
+from core.explanations import juries, jury_making, map_store, pair_figures
 from core.explanations.jury import JURY_FILE, unit
 from core.explanations.question import Maps, Question
+from core.explanations.votes import Verdict, deliberate
 from core.label_queue import build_queue, named_queue, read_queue
 from core.model_answers import Answers
 from core.overview import Overview, look_over
 from core.run_table import RunTable
 from core.sandbox import get_sandbox
 from core.settings import PROJECT_DIR, get_settings
+from core.uncertainty import risk_coverage
 from core.view_samples import Samples
 from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
@@ -1166,6 +1168,30 @@ def _ruled_jury(run_id: str, name: str, stamp: tuple, rule: str, k: int, target:
     made = juries.ruled(_made, rule, k, target)
     # The run's own jury by its own rule says what the run says.
     return made if name or rule != "mean" else replace(made, temperature=_made.temperature)
+
+
+def verdict(run: runs.Run, made: juries.NamedJury, subject) -> tuple[Verdict, go.Figure]:
+    """What a jury says of one slice, and the figure of its similarities."""
+    at = run.id, made.name, _jury_stamp(run, made.name), made.vote, made.k, made.temperature
+    return _verdict(at, subject.id, run, made, subject)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _verdict(at: tuple, subject_id: str, _run: runs.Run, _made, _subject) -> tuple[Verdict, go.Figure]:
+    said = deliberate(_made.jury, embedding(_run, _subject), _made.vote, _made.k, _made.temperature)
+    return said, pair_figures.similarities(said, _made.jury.classes)
+
+
+def jury_trial_figure(run: runs.Run, made: juries.NamedJury) -> go.Figure:
+    """Accuracy of a jury in its trial against the share that it answers."""
+    at = run.id, made.name, _jury_stamp(run, made.name), made.vote, made.k, made.threshold
+    return _jury_trial_figure(at, made)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _jury_trial_figure(at: tuple, _made) -> go.Figure:
+    said, right = _made.trial.ask(_made.jury, _made.vote, _made.k)
+    return figures.risk_coverage(*risk_coverage(right, -said.margin), _made.facts["kept"])
 
 
 def explain_pair(run: runs.Run, one, other, question: Question) -> tuple[Maps, Maps, float]:

@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from core import figures, images, runs
+from core import images, runs
 from core.errors import CoreError
-from core.explanations import juries, pair_figures
-from core.explanations.votes import VOTES, Verdict, deliberate
-from core.uncertainty import risk_coverage
+from core.explanations import juries
+from core.explanations.votes import VOTES, Verdict
 from pages.shared import cached, explain_jury_make, explain_pair, explain_slice, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 from pages.shared.subject import Subject, from_cohort
@@ -94,13 +93,12 @@ def _voted(run: runs.Run, it: Subject, made: juries.NamedJury) -> None:
         st.markdown(f"**{it.title}**", width="content")
         st.button("Another slice", icon=":material/arrow_back:", type="tertiary", on_click=_forget)
     with st.spinner("Asking the model"):
-        verdict = deliberate(made.jury, cached.embedding(run, it), made.vote, made.k, made.temperature)
+        verdict, figure = cached.verdict(run, made, it)
     picture, answer, chart = st.columns([1, 1.2, 2.2], gap="medium")
     picture.image(images.to_display(it.pixels), width="stretch")
     with answer:
         _answer(verdict, made, it)
     with chart:
-        figure = pair_figures.similarities(verdict, made.jury.classes)
         widgets.chart(figure, "similarities", f"{run.id}-similarities")
     key = state.get(state.PARTNER)
     if key in verdict.keys:
@@ -176,9 +174,7 @@ def _trial(made: juries.NamedJury, run: runs.Run) -> None:
             st.markdown("It was not tried: there were no slices of other patients with these classes.")
             return
         st.markdown(f"Tried on {facts['tried on']}: **{100 * facts['accuracy']:.1f} %** right. {_kept_words(made)}")
-        said, right = made.trial.ask(made.jury, made.vote, made.k)
-        coverage, accuracy = risk_coverage(right, -said.margin)
-        widgets.chart(figures.risk_coverage(coverage, accuracy, facts["kept"]), "jury-kept", f"{run.id}-jury-kept")
+        widgets.chart(cached.jury_trial_figure(run, made), "jury-kept", f"{run.id}-jury-kept")
 
 
 def _kept_words(made: juries.NamedJury) -> str:
