@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from core.cohorts.pace import spelled
 from core.explanations.badge import CHECKS, VERDICTS, Badge, read_limits
 from core.explanations.map_desk import Ask, Failed, Judged, badges_desk
-from core.pace import spelled
 from pages.shared import cached, widgets
 
 #: Verdict → tone, sign, and what is said of the map. The sign says it without the colour.
