@@ -4,7 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import cohort, registry
+from core import cohort
+from core.publishing import registry
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 from pages.shared import cached
 from pages.shared.state import COHORT, RUN, pages

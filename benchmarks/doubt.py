@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from core import batches, bundle, calibration, cohort, conformal, doubt, inference, novelty
-from core.patient_scores import SCORES, bootstrap_scores, score_totals
+from core import batches, bundle, calibration, cohort, inference, novelty
+from core.analysis import conformal, doubt
+from core.comparing.patient_scores import SCORES, bootstrap_scores, score_totals
 from core.settings import PROJECT_DIR, WEIGHTS_DIR, get_settings
 from core.weights import with_truth
 

@@ -26,10 +26,11 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import sync_playwright
 
-from core import analyses, cohort, demo, runs
+from core import cohort, demo, runs
+from core.analysis import analyses
+from core.cohorts.slice_table import Cohort
 from core.config import RunConfig
 from core.settings import PROJECT_DIR, get_settings
-from core.slice_table import Cohort
 
 _CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 _CLASSES = {

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from core.facets import FACETS, Choice, build_index, select
-from core.slice_table import COLUMNS, typed
+from core.cohorts.facets import FACETS, Choice, build_index, select
+from core.cohorts.slice_table import COLUMNS, typed
 from core.splits import SPLITS
 from core.vocabulary import PLANES, SEQUENCES
 

@@ -1,7 +1,7 @@
 """How many labels that were made wrong on purpose are found.
 
 ``python -m benchmarks.label_issues [RUN]`` takes the embeddings of a finished run (the shipped model on the phantom
-cohort by default), gives 5 % of its slices another of the head's labels, and asks `core.label_issues` which are wrong:
+cohort by default), gives 5 % of its slices another of the head's labels, and asks `core.analysis.label_issues` which are wrong:
 single slices, then whole series, which is how headers err. What is printed is the share of really wrong ones among the
 first 50, and what share of the wrong ones is suspected; the worst and the mean of several draws.
 """
@@ -12,7 +12,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from core import label_issues, runs
+from core import runs
+from core.analysis import label_issues
 from core.runs import Run
 
 SHARE, FIRST = 0.05, 50

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest import mock
 
-from core import cohort, cohort_scan
-from core.dicom_fast import split_header
+from core import cohort
+from core.cohorts import cohort_scan
+from core.reading.dicom_fast import split_header
 from core.sandbox import Answer
 from core.settings import get_settings
 

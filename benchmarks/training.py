@@ -3,7 +3,7 @@
 ``python -m benchmarks.training [--cohort phantom] [--backbone slicescope] [--slices 400] [--repeats 3]``
 
 *Plain* is a frozen backbone behind Keras' augmentation layers, trained by `fit` on images in memory. *First* and
-*second* are `core.fitting.fit_head` with an empty store and with what the first has left in it: the same slices,
+*second* are `core.learning.fitting.fit_head` with an empty store and with what the first has left in it: the same slices,
 classes, batch size, learning rate and epochs; each slice and two changed views. All arms start from images in memory
 and from a model that is built. They take turns, so that what else the machine does falls on all alike; seconds are
 medians, and each ratio is the median of the ratios of the rounds, by the clock and by the processor time of all
@@ -23,13 +23,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from core import batches, cohort, features, fitting, splits
+from core import batches, cohort, splits
 from core.config import BACKBONES, RunConfig
+from core.learning import features, fitting
+from core.learning.training_callbacks import Watch
 from core.models import BUILDERS
 from core.models.mc_dropout import sample
 from core.models.parts import features_model
 from core.settings import get_settings
-from core.training_callbacks import Watch
 
 PASSES = 50
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from core import jury_commands, presets, run_commands
+from core.cohorts.pace import Pace
+from core.commands import jury_commands, run_commands
 from core.config import CHOICES, RunConfig
 from core.errors import CoreError, InputError
 from core.explanations.question import METHOD_WORDS, Question
-from core.pace import Pace
-from core.run_words import WORDS
-from core.runners import RUNNERS
+from core.learning import presets
+from core.learning.run_words import WORDS
+from core.queueing.runners import RUNNERS
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 
@@ -65,14 +66,15 @@ def demo(options: argparse.Namespace, progress: _Progress) -> None:
     demo.ensure_ready(progress, options.patients, options.seed)
     print("The phantom cohort, an example study and the shipped model are ready: make app, or streamlit run app.py")
     if options.shortcut:
-        from core import shortcut
+        from core.explanations import shortcut
 
         print(shortcut.in_words(shortcut.result() or shortcut.work(progress)))
 
 
 def index(options: argparse.Namespace, progress: _Progress) -> None:
     """Index a folder, an archive or a file as a cohort of the workspace; write its tables where asked."""
-    from core import cohort, label_overrides, label_tables
+    from core import cohort
+    from core.labelling import label_overrides, label_tables
 
     labels = label_tables.read(options.labels) if options.labels else None
     name = options.name or _cohort_name(options.path)
@@ -96,14 +98,14 @@ def index(options: argparse.Namespace, progress: _Progress) -> None:
 
 
 def _root(path: Path) -> Path:
-    from core import archives
+    from core.reading import archives
 
     return archives.root_of(path)
 
 
 def _cohort_name(path: Path) -> str:
     """A name that cannot be a patient's: only the generic word and a mark of the place."""
-    from core.pseudonyms import digest
+    from core.cohorts.pseudonyms import digest
 
     return f"folder-{digest(str(path.resolve())).hex()[:6]}"
 
@@ -187,7 +189,7 @@ def _follow(run, progress: _Progress) -> dict:
 
 def lesson(options: argparse.Namespace, progress: _Progress) -> None:
     """Train one model several times to see what a split, or more patients, make of it."""
-    from core import lesson_report, lesson_results, lessons
+    from core.learning import lesson_report, lesson_results, lessons
 
     start, judge = {
         "naive": (lessons.start_naive, lesson_results.naive_result),
@@ -268,7 +270,8 @@ def _print_scores(run) -> None:
 
 def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
     """Judge a finished run anew, on the labels as they are now; or its model on another cohort, as a run of its own."""
-    from core import elsewhere, evaluation, runs
+    from core import evaluation, runs
+    from core.analysis import elsewhere
 
     run = runs.read_run(options.run)
     if options.cohort:
@@ -281,7 +284,8 @@ def evaluate(options: argparse.Namespace, progress: _Progress) -> None:
 
 def stress(options: argparse.Namespace, progress: _Progress) -> None:
     """Measure what becomes of a run's answers as slices get worse: noise, blur, JPEG, coarse pixels and others."""
-    from core import runs, stress
+    from core import runs
+    from core.analysis import stress
 
     run = runs.read_run(options.run)
     drawn = stress.work(run, options.slices, options.seed, progress.counted("Changing slices and asking the model"))
@@ -294,7 +298,8 @@ def stress(options: argparse.Namespace, progress: _Progress) -> None:
 
 def report(options: argparse.Namespace, progress: _Progress) -> None:
     """Write the whole analysis of a run as one HTML file that needs no network."""
-    from core import report, runs
+    from core import runs
+    from core.analysis import report
 
     run = runs.read_run(options.run)
     data = report.write(run, options.out, options.pictures)
@@ -304,7 +309,8 @@ def report(options: argparse.Namespace, progress: _Progress) -> None:
 
 def explain(options: argparse.Namespace, progress: _Progress) -> None:
     """Draw image, overlay and heatmap of one slice."""
-    from core import bundle, cohort, figures, images, inference, registry
+    from core import bundle, cohort, figures, images, inference
+    from core.publishing import registry
     from core.sandbox import get_sandbox
 
     if options.out.suffix.lower() != ".png":
@@ -368,14 +374,15 @@ def jury(options: argparse.Namespace, progress: _Progress) -> None:
 
 def idc(options: argparse.Namespace, progress: _Progress) -> None:
     """Search the Imaging Data Commons, or download series of it as a cohort (needs the extra "idc")."""
-    from core import idc
+    from core.commons import idc
 
     query = idc.Query(**{field.name: getattr(options, field.name) for field in fields(idc.Query)})
     (_idc_search if options.action == "search" else _idc_download)(query, options, progress)
 
 
 def _idc_search(query, options: argparse.Namespace, progress: _Progress) -> None:
-    from core import cohort, idc
+    from core import cohort
+    from core.commons import idc
 
     found = idc.collections(query)
     names = {"collection_id": "collection", "patients": "patients", "series": "series", "slices": "slices",
@@ -390,7 +397,7 @@ def _idc_search(query, options: argparse.Namespace, progress: _Progress) -> None
 
 
 def _idc_download(query, options: argparse.Namespace, progress: _Progress) -> None:
-    from core import idc, idc_download
+    from core.commons import idc, idc_download
 
     found = idc.series(query)
     licences = ", ".join(sorted(found["licence"].dropna().unique()))

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core import feature_store, warp
+from core.cohorts.slice_table import Cohort
 from core.config import AUGMENTATIONS, LABELS
 from core.errors import CohortError, ConfigError, UnreadableFile
+from core.learning import feature_store, warp
 from core.sandbox import Sandbox, Sandboxes, get_sandbox
-from core.slice_table import Cohort
 from core.vocabulary import HEADER_ONLY_SEQUENCES, PLANES, SEQUENCES
 
 #: Slices that are read one after the other when they are so few, because starting readers takes longer.
@@ -48,7 +48,7 @@ def model_inputs(
     StorageFull
         When the disk has no room to keep them.
     """
-    from core import carried
+    from core.queueing import carried
 
     if not len(rows):
         return np.empty((0, size, size), np.float32)

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.cohorts.slice_table import replaced
 from core.errors import BundleError
 from core.settings import WEIGHTS_DIR, get_settings
-from core.slice_table import replaced
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from core import bundle, images, inference, novelty, registry
+from core import bundle, images, inference, novelty
+from core.cohorts.slice_table import REJECTED_COLUMNS, Cohort, typed
 from core.errors import UnreadableFile
 from core.explanations import jury_columns
 from core.explanations.juries import NamedJury
+from core.publishing import registry
 from core.sandbox import Sandbox, Sandboxes
 from core.series_vote import vote
-from core.slice_table import REJECTED_COLUMNS, Cohort, typed
 
 #: Columns of the tables, in their order.
 SLICE_COLUMNS = (
@@ -45,7 +46,7 @@ def classify(
     cohort : Cohort
         As `core.cohort.scan` gives it; it need not be written.
     model : str, optional
-        ``shipped``, or a run's id; the promoted one without, see `core.registry`.
+        ``shipped``, or a run's id; the promoted one without, see `core.publishing.registry`.
     workers : int
         Sandboxes that decode pixels side by side.
     report : callable, optional

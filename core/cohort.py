@@ -19,12 +19,21 @@ So a cohort's folder holds no patient and can be passed on; it opens elsewhere t
 where a path named a patient.
 """
 
-from core.cohort_files import check_name, list_cohorts, read, read_unlogged, with_changes, write
-from core.cohort_scan import index, scan
-from core.label_log import LOG_NAME, append_label, append_labels, apply_label_log, read_log, undo_label
-from core.manifest import export_manifest, import_manifest, manifest_json
-from core.pseudonyms import pseudonym
-from core.slice_table import COLUMNS, REJECTED_COLUMNS, SCHEMA, Cohort, replaced, slice_key, slice_keys, write_table
+from core.cohorts.cohort_files import check_name, list_cohorts, read, read_unlogged, with_changes, write
+from core.cohorts.cohort_scan import index, scan
+from core.cohorts.manifest import export_manifest, import_manifest, manifest_json
+from core.cohorts.pseudonyms import pseudonym
+from core.cohorts.slice_table import (
+    COLUMNS,
+    REJECTED_COLUMNS,
+    SCHEMA,
+    Cohort,
+    replaced,
+    slice_key,
+    slice_keys,
+    write_table,
+)
+from core.labelling.label_log import LOG_NAME, append_label, append_labels, apply_label_log, read_log, undo_label
 
 __all__ = [
     "COLUMNS", "LOG_NAME", "REJECTED_COLUMNS", "SCHEMA", "Cohort", "append_label", "append_labels", "apply_label_log",

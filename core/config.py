@@ -92,7 +92,7 @@ class RunConfig:
     split : {"patient", "cohort", "slice", "naive"}
         Deal by patient; take the split that is saved with the cohort; or deal by slice, which is what not to do:
         patients then stand on both sides. ``naive`` does so with the patients that ``patient`` would not test on, and
-        keeps those aside unseen: `core.lessons` asks about them what the other slices' scores pretended.
+        keeps those aside unseen: `core.learning.lessons` asks about them what the other slices' scores pretended.
     train_share : float
         Share of the training patients that take part, above 0; for learning curves.
     optimiser : {"adam", "adamw", "sgd"}
@@ -118,7 +118,7 @@ class RunConfig:
     devices : int
         Devices of this machine that share each batch.
     preset : str
-        Name of the preset that the form started from, see `core.presets`; empty for none.
+        Name of the preset that the form started from, see `core.learning.presets`; empty for none.
 
     Examples
     --------

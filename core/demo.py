@@ -13,9 +13,9 @@ import pandas as pd
 
 from core import cohort, runs
 from core.cohort import Cohort
+from core.cohorts.slice_table import replaced
 from core.errors import CoreError, InputError
 from core.settings import PROJECT_DIR, WEIGHTS_DIR, get_settings
-from core.slice_table import replaced
 
 COHORT = "phantom"
 PATIENTS = 12

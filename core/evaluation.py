@@ -2,7 +2,7 @@
 
 Written are ``predictions.parquet`` (one row a slice and head, head after head, each in the order of ``split.parquet``),
 ``mc_samples.npz`` (head to (slices, T, classes)) and ``embeddings.npy`` (slices, d) in that same order, and
-``scores.json``, and what `core.analyses` makes of them; the bundle's card gets temperature, thresholds and scores, and
+``scores.json``, and what `core.analysis.analyses` makes of them; the bundle's card gets temperature, thresholds and scores, and
 a Siamese run its jury.
 
 Also a command: ``python -m core.evaluation shipped COHORT`` makes the shipped model a finished run.
@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import analyses, batches, bundle, calibration, cohort, inference, model_card, runs, thumbnails
-from core.bootstrap import bootstrap_totals, patient_totals
+from core import batches, bundle, calibration, cohort, inference, runs, thumbnails
+from core.analysis import analyses
+from core.analysis.confusion import confusion
+from core.cohorts.slice_table import Cohort, replaced, slice_key
+from core.comparing.bootstrap import bootstrap_totals, patient_totals
 from core.config import RunConfig
-from core.confusion import confusion
 from core.errors import CohortError, CoreError
 from core.explanations.jury import Jury, unit
+from core.publishing import model_card
 from core.runs import Run
 from core.settings import WEIGHTS_DIR, get_settings
-from core.slice_table import Cohort, replaced, slice_key
 from core.splits import SPLITS
 
 Report = Callable[[float, str], None]

@@ -20,8 +20,8 @@ from core.splits import summary
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 if TYPE_CHECKING:
+    from core.analysis.confusion import ConfusionMatrix
     from core.calibration import Reliability
-    from core.confusion import ConfusionMatrix
 
 TEAL, ORANGE, BLUE, PURPLE, GREEN, RED, GREY = (
     "#1b9a8c", "#d98a2b", "#3f7fd0", "#9b59b6", "#7a9a2a", "#d2453f", "#7d8c94",

@@ -251,7 +251,7 @@ def _forward(network: "keras.Model", images: np.ndarray, mirrored: bool) -> list
 
 
 def _forward_stored(bundle: Path, images: np.ndarray, card: dict[str, Any]) -> tuple[list[np.ndarray], np.ndarray]:
-    from core import features
+    from core.learning import features
     from core.models.parts import encoder_of
 
     return features.forward(encoder_of(_model(*_key(bundle, card))), images, bool(card.get("mirrored")))

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from core import device_load, preflight, runners, runs
+from core import runs
+from core.cohorts.leaks import LeakReport
 from core.config import RunConfig
 from core.errors import RunError
-from core.leaks import LeakReport
-from core.runners import GRACE_S, TRAINING_COMMAND, runner_for
+from core.learning import preflight
+from core.queueing import device_load, runners
+from core.queueing.runners import GRACE_S, TRAINING_COMMAND, runner_for
 from core.runs import Run
 from core.settings import PROJECT_DIR, get_settings
 
@@ -51,9 +53,9 @@ def submit(
         What trains in a process of its own; the run folder is appended. Another one than ours is not looked at
         beforehand: what it needs only it knows.
     runner : {"process", "inline", "ray"}
-        What it runs on, see `core.runners`; *inline* trains at once, before this returns.
+        What it runs on, see `core.queueing.runners`; *inline* trains at once, before this returns.
     found, dismissed, report
-        What leaks, why that does not matter, and who is told while it is looked for; see `core.preflight.require`.
+        What leaks, why that does not matter, and who is told while it is looked for; see `core.learning.preflight.require`.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def submit(
 
 
 def likeness(config: RunConfig) -> list:
-    """Return what a run's time depends on, the weightiest first; see `core.queue_plan`."""
+    """Return what a run's time depends on, the weightiest first; see `core.queueing.queue_plan`."""
     return [config.kind, config.backbone, config.cohort, config.image_size, config.epochs, config.fine_tune_epochs]
 
 

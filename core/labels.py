@@ -1,7 +1,7 @@
 """Header → labels: plane from geometry, sequence from two witnesses, each with its rule and evidence.
 
 Physics (the scanner's codes and timings) and text (people's words) are heard apart in
-`core.label_physics` and `core.label_text`; here they are brought together:
+`core.labelling.label_physics` and `core.labelling.label_text`; here they are brought together:
 
 1. Both name the same sequence, or one is silent: that sequence. Text alone is believed only where
    physics leaves it possible.
@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from core import label_codes, label_scan, label_text, label_timings, label_words
-from core.label_physics import read_physics
-from core.label_text import is_navigation, read_plane, read_text, seed_name, tcga_barcode
-from core.label_witness import Finding, Header, Rule, quote, words
+from core.labelling import label_codes, label_scan, label_text, label_timings, label_words
+from core.labelling.label_physics import read_physics
+from core.labelling.label_text import is_navigation, read_plane, read_text, seed_name, tcga_barcode
+from core.labelling.label_witness import Finding, Header, Rule, quote, words
 from core.vocabulary import PLANES
 
 __all__ = [

@@ -255,7 +255,7 @@ def strangeness(embeddings: np.ndarray, folder: Path) -> dict[str, Strangeness]:
     -------
     dict
         ``plane``: one less the probability of a brain, of models whose card has the plane; ``distance``: from the
-        training slices, of runs that `core.novelty_report` has looked at. Empty where nothing can tell.
+        training slices, of runs that `core.analysis.novelty_report` has looked at. Empty where nothing can tell.
 
     Raises
     ------

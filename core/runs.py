@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from core.cohorts.slice_table import replaced
 from core.config import RunConfig
 from core.errors import ConfigError, RunError
 from core.settings import PROJECT_DIR, get_settings
-from core.slice_table import replaced
 
 STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
 #: A run in one of these states may still change by itself.
@@ -296,7 +296,7 @@ def snapshot() -> list[tuple[Run, dict[str, Any]]]:
 
 
 def list_trash() -> list[Run]:
-    """Runs in the trash, in no order; see `core.run_notes`."""
+    """Runs in the trash, in no order; see `core.comparing.run_notes`."""
     return [run for run, _ in _folder_statuses(get_settings().trash_dir)]
 
 

@@ -149,7 +149,7 @@ class Sandbox:
         return self._ask(request)[1]["thumbnail"]
 
     def attributes(self, path: Path, frame: int = 0, identity: bool = False) -> list[dict[str, str]]:
-        """List a slice's header; see `core.header_table.read_attributes`. What is hidden never leaves the child.
+        """List a slice's header; see `core.cohorts.header_table.read_attributes`. What is hidden never leaves the child.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class Sandbox:
         return [(name, reason) for name, reason in refused]
 
     def label_table(self, path: Path) -> dict[str, list[str]]:
-        """Read the columns of a label table; see `core.label_tables.parse`.
+        """Read the columns of a label table; see `core.labelling.label_tables.parse`.
 
         Raises
         ------
@@ -297,7 +297,7 @@ def _thumbnail(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _attributes(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
-    from core import header_table
+    from core.cohorts import header_table
 
     rows = header_table.read_attributes(Path(request["path"]), request["frame"], request["identity"])
     return {"attributes": rows}, {}
@@ -310,7 +310,7 @@ def _unpack(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _label_table(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
-    from core import label_tables
+    from core.labelling import label_tables
 
     return {"columns": label_tables.parse(Path(request["path"]))}, {}
 

@@ -16,9 +16,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image, UnidentifiedImageError
 
-from core import bids, dicom, dicom_fast
+from core import dicom
+from core.cohorts.listing import spelled
 from core.errors import UnopenedFile, UnreadableFile
-from core.listing import spelled
+from core.reading import bids, dicom_fast
 from core.settings import get_settings
 
 Header = dict[str, Any]
@@ -69,7 +70,7 @@ def read_slices(path: Path) -> list[tuple[str, Header]]:
     Returns
     -------
     list of (str, dict)
-        The headers of `read_headers`, each parted by `core.dicom_fast.split_header`.
+        The headers of `read_headers`, each parted by `core.reading.dicom_fast.split_header`.
 
     Raises
     ------

@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
+from core.cohorts.slice_table import slice_keys
 from core.errors import CohortError, ConfigError
-from core.slice_table import slice_keys
 
 SPLITS = ("train", "validation", "test")
 #: A fourth part that some runs have: nothing is learnt, tuned or scored on it, and the model still answers it.

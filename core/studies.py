@@ -25,9 +25,10 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from core import classify, cohort, images, registry
+from core import classify, cohort, images
+from core.cohorts.pseudonyms import shown_paths
 from core.errors import CoreError, InputError, UnreadableFile
-from core.pseudonyms import shown_paths
+from core.publishing import registry
 from core.sandbox import get_sandbox
 from core.settings import get_settings
 
@@ -94,7 +95,7 @@ class Study:
     @property
     def status(self) -> dict:
         """``state`` (saved, running, done, failed, interrupted), ``message``, how far the present phase is, and which
-        model answers (`core.registry.Model.facts`)."""
+        model answers (`core.publishing.registry.Model.facts`)."""
         status = json.loads((self.folder / "study.json").read_text("utf-8"))
         if status["state"] == "running" and status["pid"] != os.getpid() and not _alive(status["pid"]):
             status.update(state="interrupted", message="The server ended while this study was being read.")
@@ -217,7 +218,7 @@ def start(study: Study, model: str | None = None) -> None:
     ----------
     study : Study
     model : str, optional
-        ``shipped``, or a run's id; the promoted one without, see `core.registry`.
+        ``shipped``, or a run's id; the promoted one without, see `core.publishing.registry`.
 
     Raises
     ------

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from core.cohorts.slice_table import Cohort, replaced, slice_key
 from core.errors import CohortError, UnreadableFile
 from core.sandbox import get_sandbox
-from core.slice_table import Cohort, replaced, slice_key
 
 _BLOCK = 32
 _COLUMNS = 8

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from core import batches, checkpoints, cohort, epochs, novelty, preflight, run_split, runs, splits, stopping
+from core import batches, cohort, novelty, runs, splits
+from core.cohorts.slice_table import Cohort, replaced
 from core.config import LEAKY, RunConfig
 from core.errors import ConfigError, CoreError, RunError
+from core.learning import checkpoints, epochs, preflight, run_split, stopping
 from core.settings import get_settings
-from core.slice_table import Cohort, replaced
 
 if TYPE_CHECKING:
-    from core.fitting import Data
+    from core.learning.fitting import Data
 
 __all__ = ["Cancelled", "RunConfig", "train"]
 
@@ -101,14 +102,15 @@ def train(
         report(_ENDS["read"] * done / max(total, 1), f"Reading slices: {done} of {total}")
 
     # Keras takes seconds to load, and reading is done by other processes.
-    threading.Thread(target=importlib.import_module, args=("core.fitting",), daemon=True).start()
+    threading.Thread(target=importlib.import_module, args=("core.learning.fitting",), daemon=True).start()
     images = batches.model_inputs(made, table, config.image_size, reading)
     stop_if_cancelled()
     report(_ENDS["read"], "Starting Keras")
 
-    from core import backend_tensorflow, bundle, fitting
+    from core import backend_tensorflow, bundle
+    from core.learning import fitting
+    from core.learning.training_callbacks import Watch
     from core.models import BUILDERS, float32_twin
-    from core.training_callbacks import Watch
 
     backend_tensorflow.choose_device(get_settings().device, config.devices)
     backend_tensorflow.set_determinism(config.random_state)

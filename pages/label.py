@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from core import label_queue
 from core.errors import CoreError
-from core.label_queue import HEADS, WRONG
+from core.labelling import label_queue
+from core.labelling.label_queue import HEADS, WRONG
 from pages.shared import asking, cached, desk, label_people, state, widgets
 from pages.shared.desk import Desk
 from pages.shared.label_item import one_item

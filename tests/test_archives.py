@@ -6,7 +6,9 @@ import zipfile
 
 import pytest
 
-from core import archives, cohort, label_overrides
+from core import cohort
+from core.labelling import label_overrides
+from core.reading import archives
 from core.sandbox import Sandbox
 
 

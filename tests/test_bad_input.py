@@ -40,12 +40,13 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from core import cohort, cohort_scan
-from core.dicom_fast import split_header
+from core import cohort
+from core.cohorts import cohort_scan
+from core.cohorts.listing import find_files
 from core.errors import CohortError, UnopenedFile, UnreadableFile
-from core.label_physics import read_physics
+from core.labelling.label_physics import read_physics
 from core.labels import label_header
-from core.listing import find_files
+from core.reading.dicom_fast import split_header
 from core.sandbox import Sandbox
 from core.settings import PROJECT_DIR, get_settings
 from core.vocabulary import PLANES, SEQUENCES

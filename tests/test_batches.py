@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from core import batches, images
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
 from core.errors import CohortError, ConfigError, UnreadableFile
-from core.slice_table import COLUMNS, Cohort, typed
 
 
 class FakeSandbox:

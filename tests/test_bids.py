@@ -6,8 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from core import bids, cohort, sources
+from core import cohort, sources
 from core.labels import label_header
+from core.reading import bids
 
 
 @pytest.fixture

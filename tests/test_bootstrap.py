@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.bootstrap import Bootstrap, bootstrap_totals, patient_bootstrap, patient_totals
+from core.comparing.bootstrap import Bootstrap, bootstrap_totals, patient_bootstrap, patient_totals
 from core.errors import InputError
 
 SLICES = st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(-5, 5)), min_size=1, max_size=40)

@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import batches, carried, cohort, default_split, run_split, splits
+from core import batches, cohort, splits
+from core.cohorts import default_split
 from core.config import RunConfig
 from core.errors import CohortError
+from core.learning import run_split
+from core.queueing import carried
 from core.settings import get_settings
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import checkpoints, epoch_figures, epochs
-from core.checkpoints import Checkpoint, EpochMark
 from core.config import RunConfig
+from core.learning import checkpoints, epoch_figures, epochs
+from core.learning.checkpoints import Checkpoint, EpochMark
 from core.settings import PROJECT_DIR
 
 MARK = EpochMark("head", 2, 6, "val_loss", 0.25)
@@ -163,7 +163,7 @@ with stopping.StopSignal(lambda: print("gave up", flush=True)) as stop:
 
 
 def test_afterwards_signals_are_as_they_were():
-    from core.stopping import StopSignal
+    from core.learning.stopping import StopSignal
 
     before = signal.getsignal(signal.SIGTERM)
     with StopSignal(lambda: None) as stop:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from core import class_scores
-from core.bootstrap import patient_bootstrap
+from core.analysis import class_scores
+from core.comparing.bootstrap import patient_bootstrap
 
 NAMES = ["a", "b", "c"]
 

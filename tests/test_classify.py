@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, classify, cohort, inference, registry
+from core import bundle, classify, cohort, inference
 from core.classify import SERIES_COLUMNS, SLICE_COLUMNS, verdict
 from core.errors import RunError
+from core.publishing import registry
 from core.vocabulary import VERDICTS
 
 CLASSES = {"plane": ["axial", "coronal", "sagittal"], "sequence": ["T1", "T1CE", "T2"]}

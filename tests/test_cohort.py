@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from core import cohort, cohort_journal, cohort_scan
+from core import cohort
+from core.cohorts import cohort_journal, cohort_scan
+from core.cohorts.pseudonyms import pseudonym
+from core.cohorts.slice_table import COLUMNS, replaced, typed
 from core.errors import CohortError, InputError
-from core.pseudonyms import pseudonym
 from core.sandbox import Sandbox
-from core.slice_table import COLUMNS, replaced, typed
 
 PATIENT, NAME = "HOSP-48151", "Lovelace^Adalina"
 SECRETS = (b"48151", b"lovelace", b"adalina")

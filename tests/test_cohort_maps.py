@@ -9,7 +9,8 @@ import pytest
 from test_head_frame import a_head
 from test_pages import no_tensorflow, open_page, words
 
-from core import analyses, cohort, inference, runs
+from core import cohort, inference, runs
+from core.analysis import analyses
 from core.config import RunConfig
 from core.errors import InputError, RunError
 from core.explanations import cohort_maps, heat_figures

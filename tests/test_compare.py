@@ -9,12 +9,13 @@ import pytest
 from scipy.stats import binom
 from sklearn import metrics
 
-from core import compare_figures, compare_report, runs
+from core import runs
 from core.__main__ import main
-from core.compare import McNemar, compare, told_apart
+from core.comparing import compare_figures, compare_report
+from core.comparing.compare import McNemar, compare, told_apart
+from core.comparing.patient_scores import SCORES
 from core.config import RunConfig
 from core.errors import RunError
-from core.patient_scores import SCORES
 
 CLASSES = ["T1", "T2", "FLAIR"]
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import beta, binom
 
-from core import conformal
+from core.analysis import conformal
 from core.errors import InputError
 
 

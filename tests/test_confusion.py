@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from core.confusion import ConfusionMatrix, confusion, confusion_order, judge
+from core.analysis.confusion import ConfusionMatrix, confusion, confusion_order, judge
 from core.errors import InputError
 from core.series_vote import vote
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from core import default_split, run_split
+from core.cohorts import default_split
+from core.cohorts.slice_table import Cohort
 from core.config import RunConfig
 from core.errors import ConfigError
-from core.slice_table import Cohort
+from core.learning import run_split
 from core.splits import SPLITS, leaks, patient_split, slice_split
 
 

@@ -6,7 +6,7 @@ import types
 import psutil
 import pytest
 
-from core import device_load
+from core.queueing import device_load
 
 
 class NvmlError(Exception):

@@ -11,9 +11,11 @@ from pydicom import Dataset, Sequence
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from core import (
-    cohort_scan,
-    dicom,
+from core import dicom, labels
+from core.cohorts import cohort_scan, pseudonyms
+from core.cohorts.listing import find_files
+from core.errors import UnreadableFile
+from core.labelling import (  # fmt: skip
     label_codes,
     label_physics,
     label_scan,
@@ -21,12 +23,8 @@ from core import (
     label_timings,
     label_witness,
     label_words,
-    labels,
-    pseudonyms,
-)  # fmt: skip
-from core.dicom_fast import KEYWORDS, read_slices, split_header
-from core.errors import UnreadableFile
-from core.listing import find_files
+)
+from core.reading.dicom_fast import KEYWORDS, read_slices, split_header
 
 
 def careful(path):
@@ -55,7 +53,7 @@ def test_rows_and_labels_ask_for_nothing_that_the_fast_reader_leaves_out(module)
     words = {node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)}
     asked = {word for word in words if isinstance(word, str) and word and tag_for_keyword(word)}
     asked -= {"Plane"}  # a heading
-    assert asked <= KEYWORDS, "add them to core.dicom_fast.KEYWORDS"
+    assert asked <= KEYWORDS, "add them to core.reading.dicom_fast.KEYWORDS"
 
 
 def with_private(dataset, creator="SIEMENS MR HEADER", group=0x0019, element=0x0C, vr="IS", value="800"):

@@ -9,19 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from core import (
+from core import calibration, runs
+from core.analysis import (
     analyses,
-    calibration,
     calibration_report,
     class_thresholds,
     conformal,
     doubt,
     novelty_report,
-    runs,
     series_report,
 )
+from core.analysis.judged import Judged, judged
 from core.config import RunConfig
-from core.judged import Judged, judged
 
 
 def passes(seed, n=6, t=5, c=4, sharp=1.0):

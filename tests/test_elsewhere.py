@@ -6,7 +6,8 @@ import sys
 import pytest
 from test_evaluation import finished, made, with_references  # noqa: F401
 
-from core import bundle, cohort, elsewhere, evaluation, jobs, runs
+from core import bundle, cohort, evaluation, jobs, runs
+from core.analysis import elsewhere
 from core.errors import CohortError
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import analyses, embedding_map, map_figures
+from core.analysis import analyses, embedding_map, map_figures
+from core.analysis.embedding_map import inside, principal, thin
 from core.config import RunConfig
-from core.embedding_map import inside, principal, thin
 from core.errors import RunError
 from core.runs import create_run
 

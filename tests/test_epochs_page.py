@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import epochs, runs
-from core.checkpoints import EpochMark
+from core import runs
 from core.config import RunConfig
+from core.learning import epochs
+from core.learning.checkpoints import EpochMark
 from core.settings import PROJECT_DIR
 
 

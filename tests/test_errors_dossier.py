@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from test_pages import FakeWorker, no_tensorflow, open_page, small, words  # noqa: F401
 
-from core import analyses, cohort, embedding_map, inference, label_queue, neighbours, runs
-from core.judgements import said_of
+from core import cohort, inference, runs
+from core.analysis import analyses, embedding_map, neighbours
+from core.analysis.judgements import said_of
+from core.labelling import label_queue
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import analyses, cohort, runs
+from core import cohort, runs
+from core.analysis import analyses
 from core.config import RunConfig
 from core.settings import get_settings
 

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from test_pages import SECRET, FakeWorker, no_tensorflow, open_page, small, words
 
-from core import analyses, exports, inference, positions, runs, stress
+from core import inference, runs
+from core.analysis import analyses, positions, stress
+from core.publishing import exports
 from pages.shared import errors_take_away
 
 __all__ = ["no_tensorflow", "small"]

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from core import batches, bundle, cohort, evaluation, runs
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
 from core.config import RunConfig
 from core.errors import CohortError, RunError
 from core.explanations.jury import Jury
-from core.slice_table import COLUMNS, Cohort, typed
 
 SIZE = 32
 PLANES = ("axial", "coronal", "sagittal")

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from core import cohort, exports, model_card, registry, runs
+from core import cohort, runs
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
 from core.errors import CoreError, InputError, RunError, SourceUnavailable
+from core.publishing import exports, model_card, registry
 from core.settings import get_settings
-from core.slice_table import COLUMNS, Cohort, typed
 
 N = 7
 
@@ -236,7 +237,9 @@ def test_commands_do_what_the_page_does(run, tmp_path, capsys, monkeypatch):
         assert "predictions.csv" in pack.namelist()
     assert main(["runs", "projector", run.id, "--out", str(tmp_path / "projector")]) == 0
     assert (tmp_path / "projector" / "vectors.tsv").exists()
-    monkeypatch.setattr("core.model_zip.admit", lambda path, report: report(1, 1) or SimpleNamespace(id=path.stem))
+    monkeypatch.setattr(
+        "core.publishing.model_zip.admit", lambda path, report: report(1, 1) or SimpleNamespace(id=path.stem)
+    )
     assert main(["runs", "import", str(out)]) == 0
     assert "Imported as run model" in capsys.readouterr().out
     assert main(["runs", "promote", "shipped"]) == 0 and registry.current().id == runs.SHIPPED

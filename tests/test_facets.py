@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import cohort_figures
-from core.facets import FACETS, NONE, Choice, build_index, select
-from core.overview import look_over, size_in_words
-from core.slice_table import COLUMNS, REJECTED_COLUMNS, Cohort, typed
+from core.cohorts import cohort_figures
+from core.cohorts.facets import FACETS, NONE, Choice, build_index, select
+from core.cohorts.overview import look_over, size_in_words
+from core.cohorts.slice_table import COLUMNS, REJECTED_COLUMNS, Cohort, typed
 
 COLUMN_OF = {"plane": "plane", "sequence": "sequence", "vendor": "Manufacturer", "split": "split",
              "rule": "sequence_rule", "patient": "PatientID"}  # fmt: skip

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import feature_store
 from core.errors import StorageFull
+from core.learning import feature_store
 from core.settings import PROJECT_DIR, get_settings
 
 

@@ -137,7 +137,7 @@ def test_explanation_can_be_written_to_memory_and_refuses_another_grid():
 
 
 def test_class_curves_show_strange_names_as_they_are():
-    from core import error_figures
+    from core.analysis import error_figures
 
     curves = pd.DataFrame({"name": ["<b>", "<b>", "other", "other"], "x": [0.0, 1, 0, 1], "y": [0.0, 1, 0.5, 1]})
     table = pd.DataFrame({"auroc": [0.75, 0.5]}, index=["<b>", "other"])

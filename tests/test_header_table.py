@@ -10,8 +10,8 @@ from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from core.cohorts.header_table import HIDDEN, read_attributes
 from core.errors import UnreadableFile
-from core.header_table import HIDDEN, read_attributes
 from core.sandbox import Sandbox
 
 NAMED = {

@@ -20,11 +20,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import cohort, idc, idc_download, idc_fetch
+from core import cohort
 from core.__main__ import main
+from core.commons import idc, idc_download, idc_fetch
+from core.commons.idc import Query
+from core.commons.idc_download import Download
 from core.errors import InputError, SourceUnavailable
-from core.idc import Query
-from core.idc_download import Download
 from core.settings import PROJECT_DIR, get_settings
 
 needs_extra = pytest.mark.skipif(
@@ -227,7 +228,7 @@ def test_what_the_storage_says_becomes_a_sentence(said, kind, sentence):
 
 
 def test_the_web_process_loads_neither_index_nor_database():
-    script = "import sys, core.idc, core.idc_download; print(sorted({'duckdb', 'idc_index_data'} & set(sys.modules)))"
+    script = "import sys, core.commons.idc, core.commons.idc_download; print(sorted({'duckdb', 'idc_index_data'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", script], cwd=PROJECT_DIR, capture_output=True, text=True)
     assert answer.stdout.strip() == "[]", answer.stderr
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from core import cohort, label_report, subsets
+from core import cohort
+from core.analysis.judgements import append_judgement, looked_at, said_of
+from core.cohorts import subsets
 from core.errors import CohortError
-from core.judgements import append_judgement, looked_at, said_of
+from core.labelling import label_report
 
 KEYS = [f"1.2.2.{number}:0" for number in range(3)]
 

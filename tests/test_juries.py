@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import cohort, inference, registry, runs
+from core import cohort, inference, runs
 from core.__main__ import main
+from core.cohorts.slice_table import slice_keys
 from core.config import RunConfig
 from core.errors import BundleError, CohortError, InputError
 from core.explanations import juries, jury_making
 from core.explanations.jury import Jury
 from core.explanations.jury_columns import JURY_COLUMNS
+from core.publishing import registry
 from core.settings import get_settings
-from core.slice_table import slice_keys
 
 CLASSES = {"plane": ["axial", "coronal"], "sequence": ["T1", "T2"]}
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from test_pages import SECRET, FakeWorker, key_of, no_tensorflow, open_page, small, words
 
-from core import analyses, inference, registry, runs
+from core import inference, runs
+from core.analysis import analyses
 from core.explanations import juries, jury_making, pairs
+from core.publishing import registry
 from pages.shared import tasks
 
 __all__ = ["no_tensorflow", "small"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.label_issues import spoil
-from core import analyses, label_issues
+from core.analysis import analyses, label_issues
 from core.config import RunConfig
 from core.runs import create_run
 

@@ -7,7 +7,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core import cohort, label_queue
+from core import cohort
+from core.labelling import label_queue
 from core.settings import get_settings
 from pages.shared.components.label_keys import WORD_KEYS
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import cohort, inference, label_agreement, label_log, label_queue, label_report, model_answers
+from core import cohort, inference
 from core.errors import CohortError
+from core.labelling import label_agreement, label_log, label_queue, label_report, model_answers
 from core.settings import PROJECT_DIR, get_settings
 
 CLASSES = {"plane": ["axial", "coronal"], "sequence": ["T1", "T2", "FLAIR"]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.label_reasons import plane_words, sequence_words
+from core.labelling.label_reasons import plane_words, sequence_words
 from core.labels import label_header
 
 T1_POST = {"kind": "dicom", "SeriesDescription": "AX T1 POST GD", "ScanningSequence": "SE", "RepetitionTime": 500.0,

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from core.label_physics import read_physics
-from core.label_text import normalise, read_text
+from core.labelling.label_physics import read_physics
+from core.labelling.label_text import normalise, read_text
 from core.labels import KEYWORDS, PLANE_RULES, RULES, label_header, plane_from_header, sequence_from_header
 from core.settings import PROJECT_DIR
 

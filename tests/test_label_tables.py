@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from core import cohort, label_overrides, label_tables
+from core import cohort
+from core.cohorts.pseudonyms import pseudonym
 from core.errors import CohortError, InputError
-from core.pseudonyms import pseudonym
+from core.labelling import label_overrides, label_tables
 from core.sandbox import Sandbox
 
 

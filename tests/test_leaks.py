@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from core import cohort, leaks
+from core import cohort
+from core.cohorts import leaks
 from core.errors import CohortError
 
 

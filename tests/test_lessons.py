@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import cohort, jobs, lesson_figures, lesson_report, lesson_results, lessons, preflight, run_split, runs
+from core import cohort, jobs, runs
 from core.__main__ import main
-from core.bootstrap import Bootstrap
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
+from core.comparing.bootstrap import Bootstrap
 from core.config import RunConfig
 from core.errors import ConfigError, RunError
-from core.lesson_results import CurveHead, power_law
+from core.learning import lesson_figures, lesson_report, lesson_results, lessons, preflight, run_split
+from core.learning.lesson_results import CurveHead, power_law
 from core.settings import get_settings
-from core.slice_table import COLUMNS, Cohort, typed
 from core.splits import SPLITS, UNSEEN, leaks, patient_split
 
 CLASSES = ["T1", "T2"]
@@ -297,7 +298,7 @@ def test_points_off_a_line_widen_the_band():
 
 def test_the_command_queues_a_lesson(made, capsys):
     flags = ["--kind", "transfer", "--label", "sequence", "--cohort", "made", "--no-wait", "--dismiss-leaks", "blank"]
-    from core import leaks as picture_leaks
+    from core.cohorts import leaks as picture_leaks
 
     empty = pd.DataFrame()
     with pytest.MonkeyPatch.context() as patch:

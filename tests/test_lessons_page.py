@@ -9,8 +9,10 @@ import pytest
 from test_lessons import CONFIG, finish, made  # noqa: F401
 from test_train_queue import html, open_train, press
 
-from core import cohort, jobs, lessons, run_notes, runs
+from core import cohort, jobs, runs
 from core.__main__ import main
+from core.comparing import run_notes
+from core.learning import lessons
 from core.settings import get_settings
 from pages.shared import tasks, train_look
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from core.cohorts.listing import find_files
 from core.errors import InputError
-from core.listing import find_files
 
 
 def test_files_are_listed_once_and_links_out_are_left_alone(tmp_path):

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, inference, model_check, model_zip, registry, runs
+from core import bundle, inference, runs
 from core.config import BACKBONES, KINDS, RunConfig
 from core.errors import BundleError, CoreError, RunError
 from core.explanations.jury import Jury
 from core.models import BUILDERS
+from core.publishing import model_check, model_zip, registry
 from core.settings import get_settings
 
 MODEL, CARD = "bundle/model.keras", "bundle/card.json"

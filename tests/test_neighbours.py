@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import neighbours
+from core.analysis import neighbours
 from core.config import RunConfig
 from core.runs import create_run
 

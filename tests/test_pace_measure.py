@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from core import pace_measure
 from core.config import RunConfig
 from core.errors import ChildError, WeightsUnavailable
-from core.pace_measure import Amounts, Measured, estimate
+from core.learning import pace_measure
+from core.learning.pace_measure import Amounts, Measured, estimate
 
 ONE = Measured(
     device="CPU", start_s=5, trace_s=2, forward_ms=2, step_ms=10, augment_ms=1, head_step_ms=4, features=100,

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import analyses, cohort, inference, runs, studies
+from core import cohort, inference, runs, studies
+from core.analysis import analyses
+from core.cohorts.similar import Embeddings
 from core.config import RunConfig
 from core.explanations.badge import Badge
 from core.explanations.question import Maps
 from core.settings import get_settings
-from core.similar import Embeddings
 from pages.shared import cached
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,7 @@ def write_run(made: cohort.Cohort, run_id: str, kind: str, with_samples: bool) -
 @pytest.fixture(scope="module", autouse=True)
 def no_tensorflow():
     """Make every import of TensorFlow or Keras an error, also where another test file has imported it before."""
-    heavy = ("tensorflow", "keras", "tf_keras_vis", "core.fitting", "core.models", "core.backend_tensorflow")
+    heavy = ("tensorflow", "keras", "tf_keras_vis", "core.learning.fitting", "core.models", "core.backend_tensorflow")
     with pytest.MonkeyPatch.context() as patch:
         for name in {*heavy, *(name for name in sys.modules if name.startswith(heavy))}:
             patch.setitem(sys.modules, name, None)
@@ -199,7 +200,9 @@ def test_browse_saves_what_fits_as_a_cohort_and_as_a_queue(small):
 
 def test_browse_sorts_by_likeness(small, monkeypatch):
     rng = np.random.default_rng(0)
-    monkeypatch.setattr("core.similar.known", lambda made: Embeddings(rng.random((len(made.table), 3), np.float32)))
+    monkeypatch.setattr(
+        "core.cohorts.similar.known", lambda made: Embeddings(rng.random((len(made.table), 3), np.float32))
+    )
     app = open_page("browse", cohort="small", view="Slices", like=key_of(small, 0))
     assert "Most like" in words(app) and "as the shipped model sees it" in words(app)
     next(button for button in app.button if button.label == "Usual order").click().run()
@@ -300,8 +303,8 @@ def test_train_shows_the_split_and_queues_a_run(small, monkeypatch):
         return runs.create_run(config, "asked")
 
     monkeypatch.setattr("core.jobs.submit", submit)
-    monkeypatch.setattr("core.pace_measure.known", lambda config: None)
-    monkeypatch.setattr("core.pace_measure.measure", lambda config: None)
+    monkeypatch.setattr("core.learning.pace_measure.known", lambda config: None)
+    monkeypatch.setattr("core.learning.pace_measure.measure", lambda config: None)
     app = open_page("train", cohort="small")
     deadline = time.monotonic() + 30
     while "Nothing stands on both sides" not in words(app):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from core import analyses
+from core.analysis import analyses
 from core.explanations import pair_figures, pairs
 from core.explanations.jury import unit
 from core.runs import Run

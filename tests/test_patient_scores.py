@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from core import calibration
-from core.patient_scores import SCORES, bootstrap_scores, score_totals, scores_of
+from core.comparing.patient_scores import SCORES, bootstrap_scores, score_totals, scores_of
 
 CLASSES = 4
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import positions, stress_figures
+from core.analysis import positions, stress_figures
 
 
 def table(n=20, series=("1", "2", "3"), plane="axial"):

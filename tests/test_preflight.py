@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import batches, cohort, default_split, jobs, leaks, pace_measure, preflight, runs, training, view_samples
+from core import batches, cohort, jobs, runs, training
+from core.cohorts import default_split, leaks
 from core.config import RunConfig
 from core.errors import ConfigError, WeightsUnavailable
-from core.preflight import look, require
+from core.learning import pace_measure, preflight, view_samples
+from core.learning.preflight import look, require
 from core.settings import get_settings
 
 PLANES = {"axial": [1, 0, 0, 0, 1, 0], "coronal": [1, 0, 0, 0, 0, -1]}

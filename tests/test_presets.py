@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from core import jobs, presets, runs
+from core import jobs, runs
 from core.__main__ import main
 from core.config import KINDS, RunConfig
 from core.errors import ConfigError
+from core.learning import presets
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core import device_load, jobs, runs
+from core import jobs, runs
 from core.config import RunConfig
 from core.errors import ConfigError, RunError
+from core.queueing import device_load
 from core.settings import PROJECT_DIR, get_settings
 
 #: Imports nothing, so that many can run in little time; that it says nothing of how it ended is seen in its status.

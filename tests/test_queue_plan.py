@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core import jobs, queue_plan, runs
+from core import jobs, runs
 from core.config import RunConfig
+from core.queueing import queue_plan
 from core.settings import get_settings
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, cohort, jobs, ray_runner, runs
+from core import bundle, cohort, jobs, runs
 from core.config import RunConfig
 from core.errors import RunnerUnavailable
+from core.queueing import ray_runner
 from core.settings import PROJECT_DIR, get_settings
 
 pytestmark = [
@@ -119,7 +120,7 @@ def test_a_run_is_followed_and_fetched_and_is_the_one_that_this_machine_would_ha
     here = jobs.submit(config("here"))
     assert followed(here)["state"] == "done", here.log_tail()
 
-    assert len(far.metrics()) == 3 and "core.ray_job" in far.log_tail()
+    assert len(far.metrics()) == 3 and "core.queueing.ray_job" in far.log_tail()
     assert far.config == config("far")
     assert (far.card()["split_hash"], far.card()["classes"]) == (here.card()["split_hash"], here.card()["classes"])
     pd.testing.assert_frame_equal(far.split(), here.split())

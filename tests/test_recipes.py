@@ -11,24 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_training import SIZE, accuracies, config, fake_inputs, fresh, made, new_run, start  # noqa: F401
 
-from core import (
-    backend_tensorflow,
-    batches,
-    bundle,
-    cohort,
-    compiling,
-    default_split,
-    features,
-    fitting,
-    run_split,
-    splits,
-    training,
-)
+from core import backend_tensorflow, batches, bundle, cohort, splits, training
+from core.cohorts import default_split
 from core.config import CHOICES, KINDS, RANGES, RunConfig
 from core.errors import ConfigError
+from core.learning import compiling, features, fitting, run_split
+from core.learning.run_words import WORDS
+from core.learning.training_callbacks import Epochs, Watch
 from core.models import BUILDERS, float32_twin, parts, siamese
-from core.run_words import WORDS
-from core.training_callbacks import Epochs, Watch
 
 CLASSES = {"plane": ["axial", "coronal", "sagittal"]}
 

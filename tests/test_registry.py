@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, classify, inference, model_answers, registry, runs, studies
+from core import bundle, classify, inference, runs, studies
 from core.errors import CoreError, RunError
+from core.labelling import model_answers
 from core.models import BUILDERS
+from core.publishing import registry
 from core.settings import get_settings
 from core.vocabulary import VERDICTS
 

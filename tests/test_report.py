@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from browser.conftest import CHROMIUM, FLAGS, absent
 
-from core import analyses, cohort, report, runs, stress
+from core import cohort, runs
 from core.__main__ import main
+from core.analysis import analyses, report, stress
+from core.analysis.stress_changes import CHANGES
 from core.config import RunConfig
 from core.errors import InputError, RunError
 from core.settings import get_settings
-from core.stress_changes import CHANGES
 
 CLASSES = ["T1", "T2"]
 SECRET = "Lovelace"

@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from core import bundle, checkpoints, cohort, epochs, runs
+from core import bundle, cohort, runs
 from core.config import RunConfig
+from core.learning import checkpoints, epochs
 from core.settings import PROJECT_DIR, get_settings
 
 #: How far a weight of a resumed run may lie from that of an unbroken one, on one machine's CPU. Weights are of the
@@ -30,7 +31,7 @@ exec(sys.argv.pop(1))
 runpy.run_module("core.training", run_name="__main__")
 """
 IN_A_BATCH = """
-from core.training_callbacks import Epochs
+from core.learning.training_callbacks import Epochs
 told = Epochs.on_train_batch_end
 def kill(self, batch, logs=None):
     if self.stage == STAGE and self.last and self.last.epoch == 2 and batch == 1:
@@ -140,9 +141,9 @@ def stuck(*args, **more):
 """
 PLACES = {
     "reading": "batches.model_inputs = stuck",
-    "features": "from core import fitting\nfitting.view_features = stuck",
+    "features": "from core.learning import fitting\nfitting.view_features = stuck",
     "batch": """
-from core.training_callbacks import Epochs
+from core.learning.training_callbacks import Epochs
 Epochs.on_train_batch_begin = lambda self, batch, logs=None: stuck() if self.last and self.last.epoch == 2 else None
 """,
     "evaluation": "inference.forward = stuck",

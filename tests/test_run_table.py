@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import run_table, runs
+from core import runs
+from core.comparing import run_table
+from core.comparing.run_table import COLUMNS, Filters, RunTable, select, to_csv, words_of
 from core.config import RunConfig
-from core.run_table import COLUMNS, Filters, RunTable, select, to_csv, words_of
 
 
 @pytest.fixture(autouse=True)

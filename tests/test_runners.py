@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from core import jobs, ray_runner, runners, runs, training
+from core import jobs, runs, training
 from core.config import RunConfig
 from core.errors import ConfigError, RunError, RunnerUnavailable
+from core.queueing import ray_runner, runners
 from core.settings import get_settings
 
 CONFIG = RunConfig("a run", "transfer", "phantom")

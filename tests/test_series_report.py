@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import runs, series_report
+from core import runs
+from core.analysis import series_report
+from core.analysis.judged import Judged
 from core.config import RunConfig
-from core.judged import Judged
 from core.series_vote import vote
 
 

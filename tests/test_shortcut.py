@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from test_head_frame import a_head
 from test_pages import no_tensorflow, open_page, words
 
-from core import cohort, demo, inference, jobs, runs, shortcut, shortcut_figures
+from core import cohort, demo, inference, jobs, runs
 from core.errors import CohortError, InputError, RunError
+from core.explanations import shortcut, shortcut_figures
 from core.explanations.question import Maps
+from core.explanations.shortcut import LETTERS, VERSIONS, Result
 from core.images import intensity_range
 from core.settings import get_settings
-from core.shortcut import LETTERS, VERSIONS, Result
 
 __all__ = ["no_tensorflow"]
 

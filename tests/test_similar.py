@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from core import cohort, similar
+from core import cohort
+from core.cohorts import similar
 from core.errors import CohortError
 from core.inference import Prediction
 

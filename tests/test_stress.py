@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import analyses, cohort, inference, runs, stress
+from core import cohort, inference, runs
+from core.analysis import analyses, stress
+from core.analysis.stress_changes import CHANGES, Slice, change_named, changed, model_input, slice_of
 from core.config import RunConfig
 from core.errors import InputError, RunError
 from core.images import intensity_range
-from core.stress_changes import CHANGES, Slice, change_named, changed, model_input, slice_of
 
 CLASSES = ["T1", "T2"]
 SEED = (0, 1)
@@ -311,6 +312,6 @@ def test_a_bench_whose_process_is_gone_is_interrupted(run):
 
 
 def test_the_process_says_in_one_line_what_is_wrong(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["core.stress", "no-such-run", "3", "0"])
+    monkeypatch.setattr(sys, "argv", ["core.analysis.stress", "no-such-run", "3", "0"])
     assert stress.main() == 2
     assert "no run 'no-such-run'" in capsys.readouterr().err

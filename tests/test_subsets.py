@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from core import cohort, subsets
-from core.default_split import read_default_split, save_default_split
+from core import cohort
+from core.cohorts import subsets
+from core.cohorts.default_split import read_default_split, save_default_split
 from core.errors import CohortError
 from core.settings import get_settings
 from core.splits import patient_split

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import tensorboard
+from core.publishing import tensorboard
 
 
 def read(folder):

@@ -8,8 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_training import write_cohort
 
-from core import presets, runs
+from core import runs
 from core.config import RunConfig
+from core.learning import presets
 from core.settings import PROJECT_DIR, get_settings
 
 

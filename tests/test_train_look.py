@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import cohort, default_split, pace_measure, runs
+from core import cohort, runs
+from core.cohorts import default_split
 from core.config import RunConfig
+from core.learning import pace_measure
 from core.settings import PROJECT_DIR
 from pages.shared import train_look
 

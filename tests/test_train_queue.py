@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import jobs, run_notes, runs
+from core import jobs, runs
+from core.comparing import run_notes
 from core.config import RunConfig
 from pages.shared import run_actions
 

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from core import batches, bundle, cohort, runs, training
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
 from core.config import KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.models import BUILDERS, parts
 from core.settings import PROJECT_DIR, get_settings
-from core.slice_table import COLUMNS, Cohort, typed
 
 SIZE = 32
 PLANES, SEQUENCES = ("axial", "coronal", "sagittal"), ("T1", "T2")

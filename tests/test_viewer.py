@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.cohorts.stack_links import StackPlace, link_stacks
+from core.cohorts.window_presets import window_presets
 from core.errors import UnreadableFile
-from core.stack_links import StackPlace, link_stacks
-from core.window_presets import window_presets
 from pages.shared.components import slice_viewer
 from pages.shared.components.slice_viewer import PIECE_PIXELS, Piece, Place, Stack, one_slice, pack_piece
 from pages.shared.stacks import order_words, piece_of, place_of, stack_of

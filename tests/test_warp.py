@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from core import warp
+from core.learning import warp
 
 
 @settings(max_examples=60, deadline=None)

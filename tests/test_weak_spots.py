@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import weak_spots
-from core.slice_table import COLUMNS, Cohort, typed
+from core.analysis import weak_spots
+from core.cohorts.slice_table import COLUMNS, Cohort, typed
 
 
 def slices(seed: int, patients: int = 60, each: int = 40):

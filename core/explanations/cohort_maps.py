@@ -28,16 +28,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import analyses, batches, cohort, inference, pace_measure, runs
+from core import batches, cohort, inference, runs
+from core.analysis import analyses
+from core.analysis.stress import sample
+from core.cohorts.slice_table import Cohort, replaced, slice_keys
 from core.errors import CoreError, InputError, RunError
 from core.explanations.head_frame import BOX, GRID, head_mask, share_outside, to_frame
 from core.explanations.question import METHOD_WORDS, Question
 from core.figures import viridis
 from core.images import Geometry, to_model_input
+from core.learning import pace_measure
+from core.queueing.side_jobs import SideJob
 from core.runs import Run
-from core.side_jobs import SideJob
-from core.slice_table import Cohort, replaced, slice_keys
-from core.stress import sample
 
 #: Slices of each class and plane, unless somebody wants others.
 SLICES = 12
@@ -74,7 +76,7 @@ def measure(
     question : Question
         Its target does not matter: each map is of what the run has answered.
     slices : int
-        Of each true class and plane at most; see `core.stress.sample`.
+        Of each true class and plane at most; see `core.analysis.stress.sample`.
     random_state : int
         Chooses slices.
     report : callable, optional
@@ -325,7 +327,7 @@ def name_of(question: Question, ending: str = "") -> str:
 
 
 def status(run: Run, question: Question) -> dict[str, Any]:
-    """Tell how far a run's maps are, see `core.side_jobs.SideJob`.
+    """Tell how far a run's maps are, see `core.queueing.side_jobs.SideJob`.
 
     When done it also holds ``sha256`` of the model, ``slices``, ``per_class``, ``random_state`` and ``seconds``.
     """

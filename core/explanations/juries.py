@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from core import registry, runs
-from core.cohort_files import check_name
+from core import runs
+from core.cohorts.cohort_files import check_name
+from core.cohorts.slice_table import replaced
 from core.errors import BundleError, CoreError, InputError
 from core.explanations.jury import Jury, unit
 from core.explanations.votes import Vote, fit_margin, vote
+from core.publishing import registry
 from core.settings import get_settings
-from core.slice_table import replaced
 
 #: Words of a class: what a table, a page and a file can show.
 _LABEL = re.compile(r"[^\W_][\w .+*()/-]{0,39}")

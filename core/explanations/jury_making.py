@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core import batches, inference, registry, runs, thumbnails
+from core import batches, inference, runs, thumbnails
+from core.cohorts.slice_table import Cohort, slice_keys
 from core.errors import CoreError, InputError
 from core.explanations.juries import TARGET, NamedJury, Report, Trial, check_label, ruled
 from core.explanations.jury import Jury, unit
-from core.slice_table import Cohort, slice_keys
+from core.publishing import registry
 from core.vocabulary import PLANES, SEQUENCES
 
 #: How references can be drawn, in words.

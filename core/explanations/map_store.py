@@ -1,6 +1,6 @@
 """Maps that were made before, on disk: by model, jury, question and the content of what the model sees.
 
-They lie in the workspace's store of features (`core.feature_store`): checksummed, damaged ones dropped and made
+They lie in the workspace's store of features (`core.learning.feature_store`): checksummed, damaged ones dropped and made
 again, all together within ``cache_mb`` of the settings.
 """
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from core import bundle as bundles
-from core import feature_store
 from core.batches import content_keys
 from core.explanations.jury import JURY_FILE
 from core.explanations.question import Maps, Question
+from core.learning import feature_store
 
 #: Makes maps of slices (n, S, S); `core.inference.InferenceWorker.explain` does.
 Make = Callable[[Path, np.ndarray, Question], Maps]

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from core import analyses
-from core.bootstrap import bootstrap_totals
-from core.embedding_map import thin
+from core.analysis import analyses
+from core.analysis.embedding_map import thin
+from core.analysis.judged import Judged, judged, write_json
+from core.cohorts.slice_table import replaced
+from core.comparing.bootstrap import bootstrap_totals
 from core.explanations.jury import unit
-from core.judged import Judged, judged, write_json
 from core.runs import Run
-from core.slice_table import replaced
 
 MOST_SLICES, MOST_PATIENTS = 5000, 100
 #: Pairs of a kind that are kept to be looked at.

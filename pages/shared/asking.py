@@ -4,10 +4,10 @@ import time
 
 import streamlit as st
 
-from core import model_answers
 from core.cohort import Cohort
 from core.errors import CoreError
-from core.model_answers import Answers
+from core.labelling import model_answers
+from core.labelling.model_answers import Answers
 
 
 def answers_of(made: Cohort, run_id: str | None) -> Answers | None:

@@ -20,57 +20,39 @@ import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 
-from core import (
+from core import cohort, figures, images, inference, runs, splits, studies, thumbnails
+from core.analysis import (
     analyses,
-    cohort,
-    cohort_figures,
-    compare,
-    compare_figures,
     confusion,
     embedding_map,
-    epochs,
     error_figures,
-    facets,
-    figures,
-    idc,
-    images,
-    inference,
     label_issues,
-    label_log,
-    label_overrides,
-    label_report,
-    lesson_figures,
-    lesson_results,
-    lessons,
-    model_card,
     neighbours,
-    preflight,
-    registry,
-    runs,
-    shortcut,
-    similar,
-    splits,
     stress,
     stress_changes,
     stress_figures,
-    studies,
-    thumbnails,
 )
-from core import class_scores as scores_by_class
-from core import weak_spots as spots
-from core.bootstrap import patient_bootstrap
+from core.analysis import class_scores as scores_by_class
+from core.analysis import weak_spots as spots
+from core.cohorts import cohort_figures, facets, similar
+from core.cohorts.overview import Overview, look_over
+from core.commons import idc
+from core.comparing import compare, compare_figures
+from core.comparing.bootstrap import patient_bootstrap
+from core.comparing.run_table import RunTable
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
-from core.explanations import juries, jury_making, map_store
+from core.explanations import juries, jury_making, map_store, shortcut
 from core.explanations.jury import JURY_FILE, unit
 from core.explanations.question import Maps, Question
-from core.label_queue import build_queue, named_queue, read_queue
-from core.model_answers import Answers
-from core.overview import Overview, look_over
-from core.run_table import RunTable
+from core.labelling import label_log, label_overrides, label_report
+from core.labelling.label_queue import build_queue, named_queue, read_queue
+from core.labelling.model_answers import Answers
+from core.learning import epochs, lesson_figures, lesson_results, lessons, preflight
+from core.learning.view_samples import Samples
+from core.publishing import model_card, registry
 from core.sandbox import get_sandbox
 from core.settings import PROJECT_DIR, get_settings
-from core.view_samples import Samples
 from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
 from pages.shared.stacks import ReadPixels, piece_of, stack_of
@@ -579,7 +561,7 @@ def _study_reader(study: studies.Study) -> ReadPixels:
 
 
 def run_table() -> pd.DataFrame:
-    """All runs, newest first, as `core.run_table.RunTable.read` gives them."""
+    """All runs, newest first, as `core.comparing.run_table.RunTable.read` gives them."""
     return _run_table(str(get_settings().runs_dir)).read()
 
 
@@ -645,7 +627,7 @@ def _list_lessons(folder: str, stamp: tuple) -> list[lessons.Lesson]:
 
 
 def lesson_result(lesson: lessons.Lesson, done: tuple[str, ...]) -> tuple[object, go.Figure | None]:
-    """What came of a lesson's runs that are done, as `core.lesson_results` gives it; and its figure, if there is one.
+    """What came of a lesson's runs that are done, as `core.learning.lesson_results` gives it; and its figure, if there is one.
 
     Raises
     ------

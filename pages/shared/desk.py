@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from core import cohort, label_log, label_queue
+from core import cohort
 from core.errors import CoreError
-from core.label_queue import HEADS
+from core.labelling import label_log, label_queue
+from core.labelling.label_queue import HEADS
 from pages.shared import cached, state
 
 #: Keys of the session. Who labels stands in no address.
@@ -24,12 +25,12 @@ class Desk:
     made : Cohort
         With the labels of its headers.
     queue : DataFrame
-        From `core.label_queue`, filtered.
+        From `core.labelling.label_queue`, filtered.
     log : list of dict
     by : str
         Who labels; empty before a name was given.
     answers : DataFrame
-        The person's own, from `core.label_queue.answers_by`.
+        The person's own, from `core.labelling.label_queue.answers_by`.
     blind : bool
         Whether header's and model's words are hidden until the answer is given.
     """

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from core import calibration_report, conformal, doubt_figures
+from core.analysis import calibration_report, conformal, doubt_figures
 from pages.shared import cached, state, widgets
 from pages.shared.errors_analysis import between, read
 from pages.shared.errors_choice import Chosen

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import cohort, elsewhere, runs
+from core import cohort, runs
+from core.analysis import elsewhere
 from pages.shared import cached, state
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from core.class_scores import MEASURES
-from core.weak_spots import FACTS, LEAST_PATIENTS, LEAST_SLICES, LEVEL, spot_of
+from core.analysis.class_scores import MEASURES
+from core.analysis.weak_spots import FACTS, LEAST_PATIENTS, LEAST_SLICES, LEVEL, spot_of
 from pages.shared import cached, errors_gallery, state, widgets
 from pages.shared.errors_choice import Chosen
 

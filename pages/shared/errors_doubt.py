@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import class_thresholds, doubt, doubt_figures, figures, uncertainty
+from core import figures, uncertainty
+from core.analysis import class_thresholds, doubt, doubt_figures
 from pages.shared import cached, state, widgets
 from pages.shared.errors_analysis import between, first_page, gallery, read
 from pages.shared.errors_choice import Chosen

@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from core import label_queue
-from core.judgements import looked_at
+from core.analysis.judgements import looked_at
+from core.labelling import label_queue
 from pages.shared import cached, state, widgets
 from pages.shared.errors_choice import Chosen
 from pages.shared.errors_gallery import gallery

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import embedding_map, map_figures
+from core.analysis import embedding_map, map_figures
 from core.uncertainty import predictive_entropy
 from pages.shared import cached, state, tasks, widgets
 from pages.shared.errors_choice import Chosen

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from core.bootstrap import FEW_PATIENTS
-from core.confusion import ORDERS, UNITS
+from core.analysis.confusion import ORDERS, UNITS
+from core.comparing.bootstrap import FEW_PATIENTS
 from pages.shared import cached, errors_gallery, state, train_views, widgets
 from pages.shared.components.confusion_matrix import confusion_matrix
 from pages.shared.errors_choice import Chosen, close

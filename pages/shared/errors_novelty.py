@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from core import doubt_figures, novelty_report
+from core.analysis import doubt_figures, novelty_report
 from pages.shared import cached, state, widgets
 from pages.shared.errors_analysis import first_page, gallery, read
 from pages.shared.errors_choice import Chosen

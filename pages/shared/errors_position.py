@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from core import positions
+from core.analysis import positions
 from pages.shared import cached, widgets
 from pages.shared.errors_choice import Chosen
 

@@ -6,9 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from core import cohort
+from core.analysis.judgements import append_judgement, columns_of, said_of
 from core.errors import CoreError
-from core.judgements import append_judgement, columns_of, said_of
-from core.label_log import WORDS
+from core.labelling.label_log import WORDS
 from pages.shared import cached, label_people, widgets
 
 _UNKNOWN = "I do not know which"

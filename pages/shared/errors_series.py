@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import doubt_figures, series_report
+from core.analysis import doubt_figures, series_report
 from pages.shared import cached, state, widgets
 from pages.shared.errors_analysis import between, gallery, read
 from pages.shared.errors_choice import Chosen

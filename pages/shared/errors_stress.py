@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from core import runs, stress
+from core import runs
+from core.analysis import stress
+from core.analysis.stress_changes import CHANGES, change_named
+from core.cohorts.pace import spelled
 from core.errors import CoreError
-from core.pace import spelled
-from core.stress_changes import CHANGES, change_named
 from pages.shared import cached, widgets
 from pages.shared.errors_choice import Chosen
 

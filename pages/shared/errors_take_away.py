@@ -5,7 +5,9 @@ import zipfile
 
 import streamlit as st
 
-from core import analyses, exports, report, runs
+from core import runs
+from core.analysis import analyses, report
+from core.publishing import exports
 
 
 def draw(run: runs.Run) -> None:

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from core import runs
+from core.cohorts.pace import spelled
 from core.errors import CoreError
 from core.explanations import cohort_maps, heat_figures
 from core.explanations.question import METHOD_WORDS, Question
-from core.pace import spelled
 from pages.shared import cached, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import cohort_files, registry, runs
+from core import runs
+from core.cohorts import cohort_files
 from core.errors import CoreError
 from core.explanations import juries, jury_making
 from core.explanations.votes import VOTES
+from core.publishing import registry
 from pages.shared import cached, state, tasks, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
 

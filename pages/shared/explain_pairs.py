@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core import runs
-from core.bootstrap import FEW_PATIENTS
+from core.comparing.bootstrap import FEW_PATIENTS
 from core.explanations import pair_figures, pairs
 from pages.shared import cached, explain_pair, state, tasks, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from core import runs, shortcut
-from core import shortcut_figures as drawn
+from core import runs
 from core.errors import CoreError
+from core.explanations import shortcut
+from core.explanations import shortcut_figures as drawn
 from pages.shared import cached, state, widgets
 
 

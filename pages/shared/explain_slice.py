@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 import streamlit as st
 
 from core import runs, studies
+from core.cohorts.pace import spelled
 from core.errors import CoreError
 from core.explanations import map_store
 from core.explanations.map_desk import Answered, Ask, Failed, answers_desk, maps_desk
-from core.pace import spelled
 from pages.shared import cached, explain_badge, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid

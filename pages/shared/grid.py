@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core import cohort, similar, subsets
+from core import cohort
+from core.cohorts import similar, subsets
+from core.cohorts.facets import FACETS, Answer, Choice, select
 from core.errors import CoreError
-from core.facets import FACETS, Answer, Choice, select
 from pages.shared import cached, state, tasks, widgets
 from pages.shared.components.facet_panel import facet_panel
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid

@@ -3,9 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from core import cohort, idc, idc_download
+from core import cohort
+from core.commons import idc, idc_download
+from core.commons.idc_download import Download
 from core.errors import CoreError
-from core.idc_download import Download
 from pages.shared import cached, state, widgets
 
 #: Series that are listed; the download takes all that fit.

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import archives, cohort, label_overrides
+from core import cohort
+from core.cohorts.pace import Pace
 from core.errors import CoreError, InputError
-from core.label_tables import LabelTable
-from core.pace import Pace
+from core.labelling import label_overrides
+from core.labelling.label_tables import LabelTable
+from core.reading import archives
 from core.settings import get_settings
 from pages.shared import label_table_form
 

@@ -5,9 +5,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from core import label_log, label_queue
 from core.errors import CoreError
-from core.label_queue import HEADS
+from core.labelling import label_log, label_queue
+from core.labelling.label_queue import HEADS
 from pages.shared import cached, desk, widgets
 from pages.shared.components.label_keys import label_keys
 from pages.shared.desk import Desk

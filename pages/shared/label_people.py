@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from core import cohort, label_agreement, label_log, label_queue
-from core.label_agreement import Agreement
+from core import cohort
+from core.labelling import label_agreement, label_log, label_queue
+from core.labelling.label_agreement import Agreement
 from pages.shared import cached, desk, state, widgets
 from pages.shared.desk import Desk
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import cohort, label_overrides, label_tables
+from core import cohort
 from core.errors import CoreError
-from core.label_tables import LabelTable
+from core.labelling import label_overrides, label_tables
+from core.labelling.label_tables import LabelTable
 from core.settings import get_settings
 from pages.shared import cached
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core import cohort
-from core.overview import Overview, size_in_words
+from core.cohorts.overview import Overview, size_in_words
 from pages.shared import cached, state, widgets
 
 

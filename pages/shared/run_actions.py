@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from core import jobs, run_notes, runs
+from core import jobs, runs
+from core.comparing import run_notes
 from core.errors import CoreError
 from pages.shared import state, tasks, train_form, train_views, widgets
 

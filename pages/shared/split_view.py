@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from core import cohort, default_split, leaks
+from core import cohort
+from core.cohorts import default_split, leaks
 from core.config import LABELS
 from core.errors import CoreError
 from pages.shared import cached, state, tasks, widgets

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 
 from core import images
+from core.cohorts.stack_links import StackPlace
+from core.cohorts.window_presets import window_presets
 from core.errors import UnreadableFile
 from core.labels import OBLIQUE_DEG, plane_from_header
-from core.stack_links import StackPlace
-from core.window_presets import window_presets
 from pages.shared.components.slice_viewer import NO_LETTERS, Piece, Place, Stack, pack_piece
 
 #: Pixels along a side; larger slices are thinned by whole steps, never resampled, and the reader is told.
 STACK_SIDE = 1024
 #: Slices that presets are made of, spread over the stack.
 _SAMPLES = 3
-#: Which way positions count, as `core.cohort_scan` turns the normal.
+#: Which way positions count, as `core.cohorts.cohort_scan` turns the normal.
 _AXES = {"axial": ("I", "S"), "coronal": ("A", "P"), "sagittal": ("R", "L")}
 #: What radiologists expect at the left edge; another side is flagged, never mirrored away.
 _USUAL_LEFT = {"axial": "R", "coronal": "R", "sagittal": "A"}

@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from core import compare_report
-from core.compare import MOST_RUNS, PART, Comparison, HeadComparison
-from core.compare_figures import COLOURS
+from core.comparing import compare_report
+from core.comparing.compare import MOST_RUNS, PART, Comparison, HeadComparison
+from core.comparing.compare_figures import COLOURS
 from core.errors import CoreError
 from pages.shared import cached, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from core import epoch_figures, figures, runs
+from core import figures, runs
+from core.learning import epoch_figures
 from pages.shared import cached, state
 
 MONITORS = {"val_loss": "validation loss", "loss": "training loss"}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import cohort, presets
+from core import cohort
 from core.config import CHOICES, KINDS, LABELS, RANGES, WEIGHT_FILES, RunConfig
 from core.errors import CoreError, InputError
-from core.run_words import WORDS
+from core.learning import presets
+from core.learning.run_words import WORDS
 from pages.shared import indexing, state
 
 MEANINGS = {

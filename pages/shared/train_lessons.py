@@ -5,11 +5,12 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from core import cohort, jobs, lesson_report, lessons, runs
+from core import cohort, jobs, runs
 from core.config import RunConfig
 from core.errors import CoreError
-from core.lesson_results import CurveHead, NaiveResult
-from core.lessons import KINDS, Lesson, Member
+from core.learning import lesson_report, lessons
+from core.learning.lesson_results import CurveHead, NaiveResult
+from core.learning.lessons import KINDS, Lesson, Member
 from pages.shared import cached, state, tasks, train_look, train_views, widgets
 
 #: Session key: a lesson was started, and the page opens it.

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from core import cohort, jobs, leaks, pace_measure, preflight, runs, view_samples
+from core import cohort, jobs, runs
+from core.cohorts import leaks
+from core.cohorts.pace import spelled
 from core.config import RunConfig
 from core.errors import CoreError
-from core.pace import spelled
+from core.learning import pace_measure, preflight, view_samples
 from pages.shared import cached, tasks, widgets
 
 #: Slices up to which pictures are compared without being asked to.

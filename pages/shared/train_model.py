@@ -7,7 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import exports, model_card, model_zip, registry, runs
+from core import runs
+from core.publishing import exports, model_card, model_zip, registry
 from pages.shared import cached, state, tasks, widgets
 
 

@@ -2,10 +2,12 @@
 
 import streamlit as st
 
-from core import device_load, jobs, queue_plan, run_notes, runs
+from core import jobs, runs
+from core.cohorts.pace import spelled
+from core.comparing import run_notes
 from core.errors import CoreError
-from core.pace import spelled
-from core.queue_plan import Place
+from core.queueing import device_load, queue_plan
+from core.queueing.queue_plan import Place
 from pages.shared import cached, run_actions, state, train_epochs, widgets
 
 #: Seconds between two looks at what runs, and at what waits: there less happens, and there is more to draw.

@@ -5,9 +5,10 @@ from hashlib import sha256
 import pandas as pd
 import streamlit as st
 
-from core import run_table, runs
-from core.compare import MOST_RUNS
-from core.compare_report import percent
+from core import runs
+from core.comparing import run_table
+from core.comparing.compare import MOST_RUNS
+from core.comparing.compare_report import percent
 from pages.shared import cached, state, train_views, widgets
 from pages.shared.run_actions import draw_trash
 from pages.shared.train_queue import draw_run

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from core import ray_runner, runners
+from core.queueing import ray_runner, runners
 from core.settings import get_settings
 from pages.shared import state
 

@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from core import cohort
+from core.cohorts.header_table import HIDDEN
+from core.cohorts.stack_links import link_stacks
 from core.errors import CoreError
-from core.header_table import HIDDEN
-from core.label_reasons import plane_words, sequence_words
-from core.stack_links import link_stacks
+from core.labelling.label_reasons import plane_words, sequence_words
 from pages.shared import cached, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.stacks import order_words, where_it_lies

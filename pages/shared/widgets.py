@@ -62,7 +62,7 @@ def model_line(facts: dict[str, object]) -> str:
     Parameters
     ----------
     facts : dict
-        As `core.registry.Model.facts`; an older study's may hold less.
+        As `core.publishing.registry.Model.facts`; an older study's may hold less.
 
     Examples
     --------

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
-from core.confusion import SHARES, ConfusionMatrix
+from core.analysis.confusion import SHARES, ConfusionMatrix
 from pages.shared.components import register
 
 _component = register("confusion_matrix", '<div class="matrix"></div>')

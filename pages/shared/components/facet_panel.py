@@ -27,7 +27,7 @@ def facet_panel(
     labels : mapping of str
         Facet to what it is called, in the order of the panel; a facet of a single word is left out unless it is ticked.
     counts : mapping of mapping of int
-        Facet to word to slices, as `core.facets.select` gives them.
+        Facet to word to slices, as `core.cohorts.facets.select` gives them.
     chosen : mapping of sequence of str
         Facet to the words that are ticked.
     on_change : callable

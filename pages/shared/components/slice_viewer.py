@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from core.window_presets import Window, window_presets
+from core.cohorts.window_presets import Window, window_presets
 from pages.shared.components import register
 
 _component = register(

@@ -1,0 +1,1 @@
+"""The Imaging Data Commons: its index, its files."""

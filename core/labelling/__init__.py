@@ -1,0 +1,1 @@
+"""How headers become labels, and what people say instead: rules, words, tables, queues."""

@@ -1,0 +1,1 @@
+"""Behind `core.training`: recipes, the look before a start, stages, checkpoints, stored features, lessons."""

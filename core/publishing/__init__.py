@@ -1,0 +1,1 @@
+"""Which model is *the model*, its card, and models that travel."""

@@ -1,0 +1,1 @@
+"""How files of any kind are read: fast headers, sidecars, archives."""
