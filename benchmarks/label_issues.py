@@ -1,9 +1,9 @@
 """How many labels that were made wrong on purpose are found.
 
 ``python -m benchmarks.label_issues [RUN]`` takes the embeddings of a finished run (the shipped model on the phantom
-cohort by default), gives 5 % of its slices another of the head's labels, and asks `core.analysis.label_issues` which are wrong:
-single slices, then whole series, which is how headers err. What is printed is the share of really wrong ones among the
-first 50, and what share of the wrong ones is suspected; the worst and the mean of several draws.
+cohort by default), gives 5 % of its slices another of the head's labels, and asks `core.analysis.label_issues` which
+are wrong: single slices, then whole series, which is how headers err. What is printed is the share of really wrong ones
+among the first 50, and what share of the wrong ones is suspected; the worst and the mean of several draws.
 """
 
 import argparse

@@ -3,10 +3,10 @@
 ``python -m benchmarks.training [--cohort phantom] [--backbone slicescope] [--slices 400] [--repeats 3]``
 
 *Plain* is a frozen backbone behind Keras' augmentation layers, trained by `fit` on images in memory. *First* and
-*second* are `core.learning.fitting.fit_head` with an empty store and with what the first has left in it: the same slices,
-classes, batch size, learning rate and epochs; each slice and two changed views. All arms start from images in memory
-and from a model that is built. They take turns, so that what else the machine does falls on all alike; seconds are
-medians, and each ratio is the median of the ratios of the rounds, by the clock and by the processor time of all
+*second* are `core.learning.fitting.fit_head` with an empty store and with what the first has left in it: the same
+slices, classes, batch size, learning rate and epochs; each slice and two changed views. All arms start from images in
+memory and from a model that is built. They take turns, so that what else the machine does falls on all alike; seconds
+are medians, and each ratio is the median of the ratios of the rounds, by the clock and by the processor time of all
 threads, which other programs disturb less.
 """
 

@@ -2,7 +2,8 @@
 
 Several devices: each has a copy of the model and takes its part of each batch (TensorFlow's MirroredStrategy, Keras'
 DataParallel under JAX). A batch that does not fall into equal parts is not an inconvenience but a fault: under
-TensorFlow a copy without slices makes batch normalisation NaN, and JAX refuses. So `core.learning.sharing` makes batches even.
+TensorFlow a copy without slices makes batch normalisation NaN, and JAX refuses. So `core.learning.sharing` makes
+batches even.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 Written are ``predictions.parquet`` (one row a slice and head, head after head, each in the order of ``split.parquet``),
 ``mc_samples.npz`` (head to (slices, T, classes)) and ``embeddings.npy`` (slices, d) in that same order, and
-``scores.json``, and what `core.analysis.analyses` makes of them; the bundle's card gets temperature, thresholds and scores, and
-a Siamese run its jury.
+``scores.json``, and what `core.analysis.analyses` makes of them; the bundle's card gets temperature, thresholds and
+scores, and a Siamese run its jury.
 
 Also a command: ``python -m core.evaluation shipped COHORT`` makes the shipped model a finished run.
 """

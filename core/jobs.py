@@ -55,7 +55,8 @@ def submit(
     runner : {"process", "inline", "ray"}
         What it runs on, see `core.queueing.runners`; *inline* trains at once, before this returns.
     found, dismissed, report
-        What leaks, why that does not matter, and who is told while it is looked for; see `core.learning.preflight.require`.
+        What leaks, why that does not matter, and who is told while it is looked for; see
+        `core.learning.preflight.require`.
 
     Returns
     -------

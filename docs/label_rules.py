@@ -10,8 +10,9 @@ PAGE = PROJECT_DIR / "docs" / "label_rules.md"
 _START = """\
 # The rules of the header labels
 
-Made by `make rules` from `core/labelling/label_codes.py`, `core/labelling/label_timings.py`, `core/labelling/label_words.py` and `core/labels.py`;
-do not edit it. Rules of a table are tried from top to bottom, and the first that fires speaks for its witness.
+Made by `make rules` from `core/labelling/label_codes.py`, `core/labelling/label_timings.py`,
+`core/labelling/label_words.py` and `core/labels.py`; do not edit it. Rules of a table are tried from top to bottom, and
+the first that fires speaks for its witness.
 *Label* is what it names if no other witness speaks; *also possible* is what others may still name.
 
 ## How the witnesses are weighed

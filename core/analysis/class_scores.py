@@ -1,8 +1,8 @@
 """Class by class: precision, recall, F1, ROC and precision–recall, each against all others, with intervals by patient.
 
 Worked out when a run is evaluated, for each head and part, and kept as ``class_scores.parquet`` and
-``class_curves.parquet``. Intervals draw patients anew (`core.comparing.bootstrap`); for the two areas scores are first sorted
-into bins, so that a draw is a sum over bins instead of a sort of all slices.
+``class_curves.parquet``. Intervals draw patients anew (`core.comparing.bootstrap`); for the two areas scores are first
+sorted into bins, so that a draw is a sum over bins instead of a sort of all slices.
 """
 
 from dataclasses import dataclass

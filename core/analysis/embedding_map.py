@@ -1,8 +1,8 @@
 """A run's slices as points on a plane, so that slices which the model sees alike lie together.
 
 Principal components are there at once; t-SNE and UMAP (McInnes, Healy & Melville 2018) keep neighbours together better,
-take minutes, and are made when somebody asks: ``python -m core.analysis.embedding_map RUN METHOD``. All show the same slices, as
-many as a browser draws. Written are ``analyses/map.npz`` and ``analyses/map-<method>.npy``.
+take minutes, and are made when somebody asks: ``python -m core.analysis.embedding_map RUN METHOD``. All show the same
+slices, as many as a browser draws. Written are ``analyses/map.npz`` and ``analyses/map-<method>.npy``.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """What people say of one answer of a model: the label is wrong, the slice is ambiguous, the model is wrong; a note.
 
 Judgements stand in the cohort's label log beside the labels, and are undone like these. A person who knows the right
-label gives it as a label (`core.labelling.label_log.append_label`), which changes the cohort; a judgement changes nothing.
+label gives it as a label (`core.labelling.label_log.append_label`), which changes the cohort; a judgement changes
+nothing.
 """
 
 from dataclasses import dataclass

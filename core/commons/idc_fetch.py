@@ -1,7 +1,7 @@
 """What a download's process does: fetch the series that are missing, verify each, make the cohort.
 
-Started by `core.commons.idc_download`, which draws the folder. A series is fetched into ``partial/`` and takes its place among
-``files/`` when it is whole, so whatever ends this process leaves complete series only.
+Started by `core.commons.idc_download`, which draws the folder. A series is fetched into ``partial/`` and takes its
+place among ``files/`` when it is whole, so whatever ends this process leaves complete series only.
 """
 
 import argparse

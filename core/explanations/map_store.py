@@ -1,7 +1,7 @@
 """Maps that were made before, on disk: by model, jury, question and the content of what the model sees.
 
-They lie in the workspace's store of features (`core.learning.feature_store`): checksummed, damaged ones dropped and made
-again, all together within ``cache_mb`` of the settings.
+They lie in the workspace's store of features (`core.learning.feature_store`): checksummed, damaged ones dropped and
+made again, all together within ``cache_mb`` of the settings.
 """
 
 import hashlib

@@ -9,9 +9,10 @@ differ in nothing but letters::
     shortcut-without    none
     shortcut-swapped    each class the next one's letter
 
-In the workspace's folder ``shortcut/`` lie their DICOM files, ``demo.json`` (see `core.queueing.side_jobs`), ``result.json``
-(`Result`) and ``pictures.npz``. The work is a process of its own (``python -m core.explanations.shortcut``), and its two trainings
-are runs like any other. One that was interrupted takes up what is there.
+In the workspace's folder ``shortcut/`` lie their DICOM files, ``demo.json`` (see `core.queueing.side_jobs`),
+``result.json`` (`Result`) and ``pictures.npz``. The work is a process of its own (``python -m
+core.explanations.shortcut``), and its two trainings are runs like any other. One that was interrupted takes up what is
+there.
 """
 
 import fcntl

@@ -1,9 +1,9 @@
 """Label tables: what people wrote down about slices elsewhere, read in their own words.
 
-A table is CSV, TSV, Parquet, or the seed project's ``mri-images.json``. Each row names a slice, a file or a
-series, by *SOPInstanceUID*, by path or by *SeriesInstanceUID*, and says plane, sequence or both. A column for the
-subject groups the files that hold no patient: NIfTI volumes, PNG and JPEG pictures. `core.labelling.label_overrides` gives
-a table to a cohort.
+A table is CSV, TSV, Parquet, or the seed project's ``mri-images.json``. Each row names a slice, a file or a series, by
+*SOPInstanceUID*, by path or by *SeriesInstanceUID*, and says plane, sequence or both. A column for the subject groups
+the files that hold no patient: NIfTI volumes, PNG and JPEG pictures. `core.labelling.label_overrides` gives a table to
+a cohort.
 """
 
 from collections.abc import Callable, Iterable

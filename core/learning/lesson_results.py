@@ -1,7 +1,7 @@
 """What came of a lesson, from its runs' predictions: accuracies with intervals by patient, differences, a fitted curve.
 
-Intervals are of the patients that were tested (`core.comparing.bootstrap`). Who happened to be among the training patients is
-drawn once, so a learning curve of other training patients may run otherwise than its band says.
+Intervals are of the patients that were tested (`core.comparing.bootstrap`). Who happened to be among the training
+patients is drawn once, so a learning curve of other training patients may run otherwise than its band says.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """How fast this machine trains, measured once for each network, and how long a run will take by that.
 
-A child process (``python -m core.learning.pace_measure``) builds the network with random weights, which are as fast as any,
-and measures for some seconds what one image costs; the answer is kept in the workspace, so that it is asked for once.
+A child process (``python -m core.learning.pace_measure``) builds the network with random weights, which are as fast as
+any, and measures for some seconds what one image costs; the answer is kept in the workspace, so that it is asked for
+once.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """The one look before the start of a run: what would be learnt from what, what leaks, and why it cannot work.
 
-`look` takes milliseconds and is asked again at every launch; what takes longer stands beside it: pictures on both
-sides (`core.cohorts.leaks.check`), what the network costs here (`core.learning.pace_measure`), whether weights can be fetched.
-Page, command line and queue come through `require`, so that a launch that cannot work is refused before it queues.
+`look` takes milliseconds and is asked again at every launch; what takes longer stands beside it: pictures on both sides
+(`core.cohorts.leaks.check`), what the network costs here (`core.learning.pace_measure`), whether weights can be
+fetched. Page, command line and queue come through `require`, so that a launch that cannot work is refused before it
+queues.
 """
 
 import json
@@ -94,7 +95,7 @@ class Preflight:
     def work(
         self, config: RunConfig, read_ms: float, others: Iterable[tuple[str, RunConfig]] = ()
     ) -> pace_measure.Amounts:
-        """How much there is to do, for `core.learning.pace_measure.estimate`; `others` are runs that left what can be used.
+        """How much there is to do, for `pace_measure.estimate`; `others` are runs that left what can be used.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Are the words and numbers of a model's card, configuration and scores what they should be?
 
-For cards that somebody brings, see `core.publishing.model_check`: lines of plain text, numbers within their ranges, heads and
-kinds that there are. What is not known is left behind.
+For cards that somebody brings, see `core.publishing.model_check`: lines of plain text, numbers within their ranges,
+heads and kinds that there are. What is not known is left behind.
 """
 
 import json

@@ -5,8 +5,8 @@ The zip holds ``manifest.json`` (format, version, run, SHA-256 of each file), ``
 and, where they were asked for, ``predictions.csv``. No path and no patient's name stands in it; pictures of a jury only
 when asked.
 
-What comes in is checked by `core.publishing.model_check` in a child process with little memory and little time, and loaded
-nowhere else before that said yes.
+What comes in is checked by `core.publishing.model_check` in a child process with little memory and little time, and
+loaded nowhere else before that said yes.
 """
 
 import hashlib

@@ -5,7 +5,7 @@
     table.parquet   every row, with the columns that training and evaluation read; the others are emptied
     cohort.json     name and date
     split.json      the split that is saved with the cohort, where there is one
-    inputs.npz      "keys": (m,) as `core.cohorts.slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
+    inputs.npz      "keys": (m,) as `slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
 
 No name and no description travels: PatientID is the workspace's pseudonym, and paths are the shown ones. UIDs do, and
 pictures of slices.

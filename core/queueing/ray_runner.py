@@ -1,9 +1,9 @@
-"""Another machine, through Ray Jobs: ``python -m core.queueing.ray_runner RUN_DIR`` sends a run there and follows it home.
+"""Another machine, through Ray Jobs: sends a run there and follows it home (``python -m core.queueing.ray_runner RUN_DIR``).
 
 This process stands for the run on this machine: it lives while the job does, its end is the run's end, and who cancels
-the run tells it to end. It packs code, model inputs and labels (`core.queueing.carried`), submits them, copies status, metrics
-and log into the run folder once a second, and fetches all other files when the job has ended. When it is killed, the
-job goes on; started again, it finds the job and follows it from there.
+the run tells it to end. It packs code, model inputs and labels (`core.queueing.carried`), submits them, copies status,
+metrics and log into the run folder once a second, and fetches all other files when the job has ended. When it is
+killed, the job goes on; started again, it finds the job and follows it from there.
 
 Ray is the extra ``ray``. Authentication is Ray's own, by token: see `environment`.
 """
