@@ -1,4 +1,4 @@
-"""Another machine, through Ray Jobs: sends a run there, follows it home (``python -m core.queueing.ray_runner RUN_DIR``).
+"""Another machine, through Ray Jobs, followed until it is done: ``python -m core.queueing.ray_runner RUN_DIR``.
 
 This process stands for the run on this machine: it lives while the job does, its end is the run's end, and who cancels
 the run tells it to end. It packs code, model inputs and labels (`core.queueing.carried`), submits them, copies status,
