@@ -23,7 +23,7 @@ LIGHT = (
     "commands.jury_commands", "commands.run_commands", "commons.idc", "commons.idc_download", "comparing.bootstrap",
     "comparing.compare", "comparing.compare_figures", "comparing.compare_report", "comparing.patient_scores",
     "comparing.run_notes", "comparing.run_table", "explanations.badge", "explanations.cohort_maps",
-    "explanations.head_frame", "explanations.heat_figures", "explanations.juries", "explanations.jury_columns",
+    "explanations.head_frame", "explanations.heat_figures", "explanations.in_process", "explanations.juries", "explanations.jury_columns",
     "explanations.jury_making", "explanations.map_desk", "explanations.map_files", "explanations.map_store",
     "explanations.pair_figures", "explanations.pairs", "explanations.question", "explanations.shortcut",
     "explanations.shortcut_figures", "explanations.votes", "labelling.label_agreement", "labelling.label_log",
