@@ -91,7 +91,7 @@ class InferenceWorker:
     def explain(
         self, bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
     ) -> Maps:  # fmt: skip
-        """Make heatmaps of slices, within ``explain_timeout_s`` of the settings a request; see `in_process.explain_local`."""
+        """Make heatmaps of slices, within ``explain_timeout_s`` a request; see `in_process.explain_local`."""
         at_once = 1 if question.method in SLOW else max(1, BATCH // max(1, question.passes))
         limit, asked = get_settings().explain_timeout_s, asdict(question)
         other = {} if partner is None else {"partner": partner}
