@@ -31,7 +31,7 @@ from benchmarks.phantom_truth import Truth, slices_of
 from benchmarks.pointing import pointing, pointing_table
 from core import inference, runs
 from core.bundle import read_card
-from core.explanations import sanity
+from core.explanations import in_process, sanity
 from core.explanations.badge import CHECKS, LIMITS_FILE, VERDICTS, Badge, Check
 from core.explanations.head_frame import head_mask
 from core.explanations.methods import made
@@ -52,10 +52,10 @@ class Asked:
         self.card = read_card(run.bundle)
         self.head = "sequence"
         self.classes = self.card["classes"][self.head]
-        key = (*inference._key(run.bundle, self.card), self.head, inference._stamp(run.bundle))
-        self.twins = [inference._twin_view(*key, seed) for seed in range(inference._TWINS)]
+        key = (*inference.model_key(run.bundle, self.card), self.head, in_process._stamp(run.bundle))
+        self.twins = [in_process._twin_view(*key, seed) for seed in range(in_process._TWINS)]
         # The untrained one is none of the twins that it is compared with.
-        self.view = inference._twin_view(*key, 99) if untrained else inference._view(*key)
+        self.view = in_process._twin_view(*key, 99) if untrained else in_process._view(*key)
         self.size = self.card["input_shape"][0]
         backbone = run.config.backbone if run.id != runs.SHIPPED else "slicescope"
         self.name = f"{self.card['kind']}, {backbone}" if run.id != runs.SHIPPED else "the shipped model (dual)"

@@ -42,6 +42,7 @@ def plain_loop(view, layer: str, images: np.ndarray, chosen: np.ndarray):
 def compare(name: str, bundle: Path, head: str, rounds: int) -> None:
     from core import bundle as bundles
     from core import inference
+    from core.explanations import in_process
     from core.explanations.question import Question
     from core.explanations.scores import logits_view
 
@@ -50,14 +51,14 @@ def compare(name: str, bundle: Path, head: str, rounds: int) -> None:
     images = np.random.default_rng(0).random((SLICES, size, size)).astype(np.float32)
     question = Question(head)
     load = seconds(lambda: inference.predict_local(bundle, images[:1]))
-    first = seconds(lambda: inference.explain_local(bundle, images[:1], question))
+    first = seconds(lambda: in_process.explain_local(bundle, images[:1], question))
     view = logits_view(bundles.load(bundle), head)
     answers = inference.predict_local(bundle, images).heads[head].argmax(axis=1)
     arms = {
         "plain": plain_loop(view, card["cam_layer"], images, answers),
-        "singly": lambda: [inference.explain_local(bundle, image[None], question) for image in images],
-        "at once": lambda: inference.explain_local(bundle, images, question),
-        "one": lambda: inference.explain_local(bundle, images[:1], question),
+        "singly": lambda: [in_process.explain_local(bundle, image[None], question) for image in images],
+        "at once": lambda: in_process.explain_local(bundle, images, question),
+        "one": lambda: in_process.explain_local(bundle, images[:1], question),
     }
     for work in arms.values():
         work()
@@ -77,7 +78,7 @@ def compare(name: str, bundle: Path, head: str, rounds: int) -> None:
 
 def each_method(name: str, bundle: Path, head: str) -> None:
     from core import bundle as bundles
-    from core import inference
+    from core.explanations import in_process
     from core.explanations.question import METHOD_WORDS, WITH_PASSES, Question
 
     size = bundles.read_card(bundle)["input_shape"][0]
@@ -85,9 +86,9 @@ def each_method(name: str, bundle: Path, head: str) -> None:
     for method in METHOD_WORDS:
         for passes in (0, 20) if method in WITH_PASSES else (0,):
             question = Question(head, method=method, passes=passes)
-            inference.explain_local(bundle, image, question)
+            in_process.explain_local(bundle, image, question)
             took = statistics.median(
-                seconds(lambda q=question: inference.explain_local(bundle, image, q)) for _ in range(3)
+                seconds(lambda q=question: in_process.explain_local(bundle, image, q)) for _ in range(3)
             )
             print(f"  {name}, {method}, {passes} passes: {1000 * took:.0f} ms a slice")
 

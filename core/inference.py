@@ -1,16 +1,14 @@
 """Asking a trained model: answers, Monte-Carlo samples and heatmaps.
 
-Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process. Whoever has it
-loaded anyway, such as the training process, calls the ``…_local`` functions, which the child calls as well.
-Nothing of Keras is imported before one of these is called.
+Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process
+(`core.inference_child`). Whoever has it loaded anyway, such as the training process, calls the ``…_local`` functions,
+which the child calls as well; those for heatmaps stand in `core.explanations.in_process`. Nothing of Keras is imported
+before one of these is called.
 """
 
 import functools
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +18,11 @@ import numpy as np
 from core import bundle as bundles
 from core import errors
 from core.calibration import apply_temperature
-from core.child import Child, serve
+from core.child import Child
 from core.errors import ChildDied, ChildError, InputError
 from core.explanations.badge import Badge
-from core.explanations.jury import JURY_FILE, Jury, unit
-from core.explanations.question import LAYERED, SLOW, Maps, Question
+from core.explanations.jury import Jury
+from core.explanations.question import SLOW, Maps, Question
 from core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -34,12 +32,8 @@ if TYPE_CHECKING:
 BATCH = 64
 #: Slices of one request to the worker, so that its time limit holds for any number of slices.
 REQUEST = 8 * BATCH
-#: Models, and views of them, that stay loaded.
-_LOADED, _VIEWS = 4, 16
-#: Weight-randomised twins that a map is compared with; one alone may be alike by chance.
-_TWINS = 2
-#: What a map is of that asks what makes a slice like another.
-PARTNER = "its partner"
+#: Models that stay loaded.
+_LOADED = 4
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class InferenceWorker:
     """
 
     def __init__(self):
-        self._child = Child("core.inference", env=_environment())
+        self._child = Child("core.inference_child", env=_environment())
 
     @property
     def pid(self) -> int | None:
@@ -97,7 +91,7 @@ class InferenceWorker:
     def explain(
         self, bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
     ) -> Maps:  # fmt: skip
-        """Make heatmaps of slices, within ``explain_timeout_s`` of the settings a request; see `explain_local`."""
+        """Make heatmaps of slices, within ``explain_timeout_s`` a request; see `in_process.explain_local`."""
         at_once = 1 if question.method in SLOW else max(1, BATCH // max(1, question.passes))
         limit, asked = get_settings().explain_timeout_s, asdict(question)
         other = {} if partner is None else {"partner": partner}
@@ -111,11 +105,11 @@ class InferenceWorker:
         return Maps(joined["heat"], targets, header["layer"], tuple(header["layers"]), joined.get("spread"))
 
     def layers(self, bundle: Path, head: str) -> tuple[str, ...]:
-        """Name the layers that maps of a head can be made at; see `layers_local`."""
+        """Name the layers that maps of a head can be made at; see `in_process.layers_local`."""
         return tuple(self._ask("layers", bundle, {}, head=head)[0]["layers"])
 
     def badge(self, bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
-        """Say of maps whether they may be believed; see `badge_local`."""
+        """Say of maps whether they may be believed; see `in_process.badge_local`."""
         # A slice a request, so that a map which somebody waits for need not wait for all of them.
         answers = [
             self._ask("badge", bundle, {"images": image[None]}, question=asdict(question))[0]["badges"][0]
@@ -228,11 +222,11 @@ def forward(
         The same, or a Siamese model's embedding.
     """
     card = bundles.read_card(bundle)
-    images = _checked(images, card)
+    images = checked_images(images, card)
     if stored:
         heads, features = _forward_stored(bundle, images, card)
     else:
-        *heads, features = _forward(_network(*_key(bundle, card)), images, bool(card.get("mirrored")))
+        *heads, features = _forward(_network(*model_key(bundle, card)), images, bool(card.get("mirrored")))
     if card["kind"] != "siamese":
         return dict(zip(card["classes"], heads, strict=True)), features, features
     (head,) = card["classes"]
@@ -254,7 +248,7 @@ def _forward_stored(bundle: Path, images: np.ndarray, card: dict[str, Any]) -> t
     from core.learning import features
     from core.models.parts import encoder_of
 
-    return features.forward(encoder_of(_model(*_key(bundle, card))), images, bool(card.get("mirrored")))
+    return features.forward(encoder_of(loaded_model(*model_key(bundle, card))), images, bool(card.get("mirrored")))
 
 
 def mirrored_mean(ask: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray) -> list[np.ndarray]:
@@ -309,128 +303,14 @@ def mc_samples_local(
 
     card = bundles.read_card(bundle)
     features = images if from_features else forward(bundle, images)[1]
-    samples = sample(encoder_of(_model(*_key(bundle, card))), features, n_samples, seed, from_features=True)
+    samples = sample(encoder_of(loaded_model(*model_key(bundle, card))), features, n_samples, seed, from_features=True)
     if card["kind"] == "siamese":
         ((head, embeddings),) = zip(card["classes"], samples.values(), strict=True)
         samples = {head: Jury.load(bundle).probabilities(embeddings)}
     return {head: apply_temperature(p, _temperature(card, head)) for head, p in samples.items()}
 
 
-def explain_local(
-    bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
-) -> Maps:  # fmt: skip
-    """Make heatmaps of slices in this process.
-
-    Parameters
-    ----------
-    bundle : Path
-    images : ndarray, shape (n, S, S)
-    question : Question
-    partner : ndarray, shape (S, S) or (d,), optional
-        Another slice, or its embedding. The maps then show what makes the slices like it, by the cosine of their
-        embeddings (pooled features, of a model that is not Siamese); the question's target is not used, and
-        `Maps.targets` says `PARTNER`.
-
-    Returns
-    -------
-    Maps
-
-    Raises
-    ------
-    BundleError, InputError
-        As `predict_local`; also for a head, class, layer or method that there is not.
-    """
-    from core.explanations.methods import made
-    from core.explanations.scores import map_layers
-
-    card = bundles.read_card(bundle)
-    images = _checked(images, card)
-    classes = _checked_classes(card, question)
-    if partner is None:
-        view = _view(*_key(bundle, card), question.head, _stamp(bundle))
-    else:
-        view, classes = _partner_view(bundle, card, partner), [PARTNER, f"not {PARTNER}"]
-    layer = question.layer or card.get("cam_layer", "")
-    if partner is not None:
-        chosen = np.zeros(len(images), int)
-    elif question.target is None:
-        chosen = np.argmax(forward(bundle, images)[0][question.head], axis=1)
-    else:
-        chosen = np.full(len(images), classes.index(question.target))
-    against = None if question.against is None else np.full(len(images), classes.index(question.against))
-    heat, spread = made(question, view, images, chosen, layer, against, bool(card.get("mirrored")))
-    return Maps(heat, tuple(classes[at] for at in chosen), layer, tuple(map_layers(view)), spread)
-
-
-def _checked_classes(card: dict[str, Any], question: Question) -> list[str]:
-    if question.head not in card["classes"]:
-        raise InputError(f"This model has no head {question.head!r}; it has {', '.join(card['classes'])}.")
-    classes = card["classes"][question.head]
-    for name in (question.target, question.against):
-        if name is not None and name not in classes:
-            raise InputError(f"{question.head} has no class {name!r}; it has {', '.join(classes)}.")
-    if question.target is not None and question.target == question.against:
-        raise InputError(f"A class is not held against itself: choose another class than {question.target}, or none.")
-    return classes
-
-
-def layers_local(bundle: Path, head: str) -> tuple[str, ...]:
-    """Name the layers that maps of a head can be made at, the coarsest last; none for a model without convolution."""
-    from core.explanations.scores import map_layers
-
-    return tuple(map_layers(_view(*_key(bundle, bundles.read_card(bundle)), head, _stamp(bundle))))
-
-
-def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
-    """Say of the maps of slices whether they may be believed, in this process.
-
-    Parameters
-    ----------
-    bundle : Path
-    images : ndarray, shape (n, S, S)
-    question : Question
-        What the maps were asked for.
-
-    Returns
-    -------
-    list of Badge, length n
-
-    Raises
-    ------
-    BundleError, InputError
-        As `explain_local`.
-    """
-    return [Badge.of(**found) for found in _measured(bundle, images, question)]
-
-
-def _measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[str, Any]]:
-    """What `Badge.of` is given, slice by slice."""
-    from core.explanations import sanity
-    from core.explanations.methods import made
-
-    card = bundles.read_card(bundle)
-    maps = explain_local(bundle, images, question)
-    classes = card["classes"][question.head]
-    rival = None if question.against is None else classes.index(question.against)
-    key = (*_key(bundle, card), question.head, _stamp(bundle))
-    view = _view(*key)
-
-    def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        against = None if rival is None else np.full(len(chosen), rival)
-        return made(question, view, images, chosen, maps.layer, against, bool(card.get("mirrored")))[0]
-
-    found = sanity.measure(
-        make, view, [_twin_view(*key, seed) for seed in range(_TWINS)], _checked(images, card), maps.heat,
-        np.array([classes.index(target) for target in maps.targets]), rival,
-        sanity.spill_of(view, maps.layer) if question.method in LAYERED else 0.0,
-    )  # fmt: skip
-    return [
-        {"target": target, "values": found.values(row), "empty": not maps.heat[row].any()}
-        for row, target in enumerate(maps.targets)
-    ]
-
-
-def _checked(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
+def checked_images(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
     size = card["input_shape"][0]
     images = np.asarray(images, np.float32)
     if images.ndim != 3 or images.shape[1:] != (size, size):
@@ -444,18 +324,13 @@ def _temperature(card: dict[str, Any], head: str) -> float:
     return card.get("temperature", {}).get(head, 1.0)
 
 
-def _key(bundle: Path, card: dict[str, Any]) -> tuple[str, str]:
+def model_key(bundle: Path, card: dict[str, Any]) -> tuple[str, str]:
     """What a loaded model is remembered by: a folder whose model was replaced is loaded again."""
     return str(bundle), card["sha256"]
 
 
-def _stamp(bundle: Path) -> int:
-    path = Path(bundle) / JURY_FILE
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
 @functools.lru_cache(maxsize=_LOADED)
-def _model(folder: str, sha256: str) -> "keras.Model":
+def loaded_model(folder: str, sha256: str) -> "keras.Model":
     return bundles.load(Path(folder))
 
 
@@ -466,127 +341,5 @@ def _network(folder: str, sha256: str) -> "keras.Model":
 
     from core.models.parts import FEATURES, encoder_of
 
-    flat = encoder_of(_model(folder, sha256))
+    flat = encoder_of(loaded_model(folder, sha256))
     return keras.Model(flat.input, [*flat.outputs, flat.get_layer(FEATURES).output])
-
-
-@functools.lru_cache(maxsize=_VIEWS)
-def _view(folder: str, sha256: str, head: str, jury_stamp: int) -> "keras.Model":
-    """The flat model with the scores of one head alone, as explainers want it."""
-    from core.explanations.scores import logits_view, prototype_view
-    from core.models.parts import encoder_of
-
-    model = _model(folder, sha256)
-    flat = encoder_of(model)
-    return logits_view(model, head) if flat is model else prototype_view(flat, Jury.load(Path(folder)).prototypes)
-
-
-@functools.lru_cache(maxsize=2 * _TWINS)
-def _twin_view(folder: str, sha256: str, head: str, jury_stamp: int, random_state: int) -> "keras.Model":
-    """The same of a weight-randomised twin; a Siamese twin keeps the prototypes, which are no weights of it."""
-    from core.explanations.scores import logits_view, prototype_view
-    from core.explanations.twin import twin_of
-    from core.models.parts import encoder_of
-
-    model = _model(folder, sha256)
-    twin = twin_of(encoder_of(model), random_state)
-    if encoder_of(model) is model:
-        return logits_view(twin, head)
-    return prototype_view(twin, Jury.load(Path(folder)).prototypes)
-
-
-def _partner_view(bundle: Path, card: dict[str, Any], partner: np.ndarray) -> "keras.Model":
-    """A model's embedding as one score: how like it is to a partner's, a slice (S, S) or an embedding (d,)."""
-    from core.explanations.scores import prototype_view
-
-    partner = np.asarray(partner, np.float32)
-    if partner.ndim == 2:
-        partner = forward(bundle, partner[None])[2][0]
-    encoder = _encoder(*_key(bundle, card), card["kind"] == "siamese")
-    if partner.shape != encoder.output.shape[1:] or not np.isfinite(partner).all() or not partner.any():
-        raise InputError(
-            f"A partner is a slice, or an embedding of {encoder.output.shape[1]} numbers, not all 0; received the "
-            f"shape {partner.shape}."
-        )
-    partner = unit(partner)
-    # Score-CAM takes a softmax over the outputs, which of one alone is always 1.
-    return prototype_view(encoder, np.stack([partner, -partner]))
-
-
-@functools.lru_cache(maxsize=_LOADED)
-def _encoder(folder: str, sha256: str, siamese: bool) -> "keras.Model":
-    import keras
-
-    from core.models.parts import FEATURES, encoder_of
-
-    flat = encoder_of(_model(folder, sha256))
-    return flat if siamese else keras.Model(flat.input, flat.get_layer(FEATURES).output)
-
-
-# The child ------------------------------------------------------------------------------------------------
-
-
-def _answer_predict(header, arrays):
-    answer = predict_local(Path(header["bundle"]), arrays["images"])
-    heads = {f"head {head}": proba for head, proba in answer.heads.items()}
-    return {"classes": answer.classes}, {**heads, "embeddings": answer.embeddings}
-
-
-def _answer_mc_samples(header, arrays):
-    samples = mc_samples_local(Path(header["bundle"]), arrays["images"], header["n_samples"], header["seed"])
-    return {}, samples
-
-
-def _answer_explain(header, arrays):
-    maps = explain_local(
-        Path(header["bundle"]), arrays["images"], Question(**header["question"]), arrays.get("partner")
-    )
-    arrays = {"heat": maps.heat} if maps.spread is None else {"heat": maps.heat, "spread": maps.spread}
-    return {"targets": maps.targets, "layer": maps.layer, "layers": maps.layers}, arrays
-
-
-def _answer_layers(header, arrays):
-    return {"layers": layers_local(Path(header["bundle"]), header["head"])}, {}
-
-
-def _answer_badge(header, arrays):
-    badges = _measured(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
-    return {"badges": badges}, {}
-
-
-@contextmanager
-def _no_banner() -> Iterator[None]:
-    """Swallow what TensorFlow's C++ half prints on loading, which no log level reaches."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def main() -> None:
-    """Serve as the child of an `InferenceWorker`."""
-    with _no_banner():
-        from core import backend_tensorflow
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    backend_tensorflow.limit_threads(cores)
-    # Trainings may have several; one is enough to answer.
-    backend_tensorflow.choose_device(get_settings().device.split(",")[0])
-    serve(
-        {
-            "predict": _answer_predict,
-            "mc_samples": _answer_mc_samples,
-            "explain": _answer_explain,
-            "layers": _answer_layers,
-            "badge": _answer_badge,
-        }
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ import pytest
 
 from core import bundle, cohort, inference, runs
 from core.config import KINDS
+from core.explanations import in_process
 from core.explanations.question import Question
 from core.settings import PROJECT_DIR, get_settings
 from tests.test_training import config, fake_inputs, fresh
@@ -68,7 +69,7 @@ def test_every_kind_trains_under_another_backend_and_opens_in_tensorflow(workspa
             names = card["classes"][head]
             accuracy = np.mean(np.array(names)[proba.argmax(axis=1)] == truth[head])
             assert accuracy > 1 / len(names) + 0.15, (kind, head, accuracy)
-            heat = inference.explain_local(run.bundle, x[:1], Question(head)).heat[0]
+            heat = in_process.explain_local(run.bundle, x[:1], Question(head)).heat[0]
             assert heat.shape == x[0].shape and np.isfinite(heat).all() and heat.max() > 0
             samples = inference.mc_samples_local(run.bundle, x[:3], 4)[head]
             assert samples.shape == (3, 4, len(names)) and samples.std(axis=1).max() > 0

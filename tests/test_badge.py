@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core import bundle, inference
 from core.errors import InputError
-from core.explanations import badge
+from core.explanations import badge, in_process
 from core.explanations.badge import CHECKS, VERDICTS, Badge
 from core.explanations.head_frame import head_mask
 from core.explanations.question import Question
@@ -246,7 +246,7 @@ def test_an_untrained_model_fails(untrained, kind):
     folder = made[kind].bundle
     before = bundle.sha256(folder / "model.keras")
     # Saliency is never empty, so it fails for a better reason than that.
-    badges = inference.badge_local(folder, images, Question("plane", method="saliency"))
+    badges = in_process.badge_local(folder, images, Question("plane", method="saliency"))
     assert [one.verdict for one in badges] == ["do not believe"] * len(images)
     assert not any(one.empty or one.checks[1].passed for one in badges)
     assert bundle.sha256(folder / "model.keras") == before
@@ -255,8 +255,8 @@ def test_an_untrained_model_fails(untrained, kind):
 def test_the_twin_itself_fails(untrained):
     """A map of the twin is its own twin's map: it cannot depend on what was learnt."""
     made, images = untrained
-    key = (*inference._key(made["dual"].bundle, bundle.read_card(made["dual"].bundle)), "plane", 0)
-    own = inference._twin_view(*key, 0)
+    key = (*inference.model_key(made["dual"].bundle, bundle.read_card(made["dual"].bundle)), "plane", 0)
+    own = in_process._twin_view(*key, 0)
     layer = bundle.read_card(made["dual"].bundle)["cam_layer"]
     make = lambda view, x, chosen: grad_cam(view, x, chosen, layer)  # noqa: E731
     chosen = own.predict_on_batch(images[..., None]).argmax(1)
@@ -269,7 +269,7 @@ def test_the_worker_says_the_same(untrained):
     made, images = untrained
     worker = inference.InferenceWorker()
     try:
-        here = inference.badge_local(made["dual"].bundle, images, Question("plane", "axial"))
+        here = in_process.badge_local(made["dual"].bundle, images, Question("plane", "axial"))
         there = worker.badge(made["dual"].bundle, images, Question("plane", "axial"))
         with pytest.raises(InputError, match="no class"):
             worker.badge(made["dual"].bundle, images, Question("plane", "T1"))

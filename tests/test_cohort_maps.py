@@ -9,11 +9,11 @@ import pytest
 from test_head_frame import a_head
 from test_pages import no_tensorflow, open_page, words
 
-from core import cohort, inference, runs
+from core import cohort, runs
 from core.analysis import analyses
 from core.config import RunConfig
 from core.errors import InputError, RunError
-from core.explanations import cohort_maps, heat_figures
+from core.explanations import cohort_maps, heat_figures, in_process
 from core.explanations.cohort_maps import ANY
 from core.explanations.head_frame import BOX, GRID
 from core.explanations.question import Maps, Question
@@ -109,7 +109,7 @@ def kept(run, ending: str):
 
 
 def test_heat_at_one_place_of_each_head_is_at_that_place_of_the_mean(run, monkeypatch):
-    monkeypatch.setattr(inference, "explain_local", Spot())
+    monkeypatch.setattr(in_process, "explain_local", Spot())
     found = cohort_maps.work(run, QUESTION, 12)
     cells, means = kept(run, "-cells.parquet"), kept(run, "-means.npy").astype(float)
     assert len(found) == PATIENTS * SLICES and means.shape == (len(cells), 2, GRID, GRID)
@@ -126,7 +126,7 @@ def test_heat_at_one_place_of_each_head_is_at_that_place_of_the_mean(run, monkey
 
 
 def test_print_outside_the_head_comes_first_among_strays(run, monkeypatch):
-    monkeypatch.setattr(inference, "explain_local", Spot())
+    monkeypatch.setattr(in_process, "explain_local", Spot())
     found = cohort_maps.work(run, QUESTION, 12)
     first = cohort_maps.strays(found).iloc[0]
     assert (first["key"], first["outside"]) == (PRINTED, pytest.approx(1.0))
@@ -137,7 +137,7 @@ def test_print_outside_the_head_comes_first_among_strays(run, monkeypatch):
 
 def test_every_map_is_of_what_the_run_answered(run, monkeypatch):
     spot = Spot()
-    monkeypatch.setattr(inference, "explain_local", spot)
+    monkeypatch.setattr(in_process, "explain_local", spot)
     found = cohort_maps.work(run, QUESTION, 12)
     for name in CLASSES:
         assert sum(n for target, n in spot.asked if target == name) == (found["y_pred"] == name).sum()
@@ -145,7 +145,7 @@ def test_every_map_is_of_what_the_run_answered(run, monkeypatch):
 
 
 def test_the_same_slices_are_chosen_each_time_and_spread_over_patients(run, monkeypatch):
-    monkeypatch.setattr(inference, "explain_local", Spot())
+    monkeypatch.setattr(in_process, "explain_local", Spot())
     once, twice = (cohort_maps.work(run, QUESTION, 4) for _ in range(2))
     pd.testing.assert_frame_equal(once, twice)
     assert len(once) == 8 and once.groupby("y_true")["PatientID"].nunique().tolist() == [4, 4]
@@ -157,7 +157,7 @@ def test_the_same_slices_are_chosen_each_time_and_spread_over_patients(run, monk
 def test_an_interrupted_work_goes_on_where_it_was(run, monkeypatch):
     spot = Spot()
     monkeypatch.setattr(cohort_maps, "_PIECE", 5)
-    monkeypatch.setattr(inference, "explain_local", spot)
+    monkeypatch.setattr(in_process, "explain_local", spot)
     whole = cohort_maps.work(run, QUESTION, 12)
     means = kept(run, "-means.npy")
     n = len(spot.asked)
@@ -167,11 +167,11 @@ def test_an_interrupted_work_goes_on_where_it_was(run, monkeypatch):
             raise RunError("Enough.")
         return spot(bundle, images, question)
 
-    monkeypatch.setattr(inference, "explain_local", ends_at_the_third)
+    monkeypatch.setattr(in_process, "explain_local", ends_at_the_third)
     with pytest.raises(RunError, match="Enough"):
         cohort_maps.work(run, QUESTION, 12)
     assert cohort_maps.status(run, QUESTION)["state"] == "failed"
-    monkeypatch.setattr(inference, "explain_local", spot)
+    monkeypatch.setattr(in_process, "explain_local", spot)
     again = cohort_maps.work(run, QUESTION, 12)
     assert len(spot.asked) == 2 * n, "no piece was asked for twice"
     pd.testing.assert_frame_equal(again, whole)
@@ -260,7 +260,7 @@ def test_without_any_heat_there_is_no_mean():
 def test_the_page_offers_draws_and_follows(run, monkeypatch):
     assert "No maps of many slices yet" in words(app := open_page("explain", view="Cohort", run="looked"))
     assert "Make the maps" in [button.label for button in app.button]
-    monkeypatch.setattr(inference, "explain_local", Spot())
+    monkeypatch.setattr(in_process, "explain_local", Spot())
     cohort_maps.work(run, QUESTION, 12)
     app = open_page("explain", view="Cohort", run="looked")
     assert len(app.get("plotly_chart")) == 1 and "Warmest on axial slices" in words(app)

@@ -13,6 +13,7 @@ from core import bundle, inference
 from core.calibration import apply_temperature
 from core.config import RunConfig
 from core.errors import BundleError, ChildTimeout, ConfigError, InputError
+from core.explanations import in_process
 from core.explanations.jury import Jury, unit
 from core.explanations.question import Question
 from core.explanations.votes import deliberate
@@ -116,7 +117,7 @@ def test_explains_one_class_against_another_and_over_passes(bundles, worker, ima
     maps = worker.explain(bundles[kind], images[:3], ask)
     assert maps.targets == ("T2",) * 3 and maps.heat.shape == maps.spread.shape == (3, SIZE, SIZE)
     assert 0 < maps.spread.max() <= 0.5
-    here = inference.explain_local(bundles[kind], images[:3], ask)
+    here = in_process.explain_local(bundles[kind], images[:3], ask)
     np.testing.assert_allclose(maps.heat, here.heat, atol=1e-3)
     np.testing.assert_allclose(maps.spread, here.spread, atol=1e-3)
     monkeypatch.setattr(inference, "BATCH", 8)
@@ -128,11 +129,11 @@ def test_explains_one_class_against_another_and_over_passes(bundles, worker, ima
 
 def test_explains_what_a_model_that_looks_twice_answers(bundles, images):
     """Its answer is the mean of two looks, so the map is of that class, and of both looks."""
-    once = inference.explain_local(bundles["dual"], images, Question("sequence"))
+    once = in_process.explain_local(bundles["dual"], images, Question("sequence"))
     bundle.update_card(bundles["dual"], mirrored=True)
     try:
         answers = inference.predict_local(bundles["dual"], images).heads["sequence"].argmax(axis=1)
-        twice = inference.explain_local(bundles["dual"], images, Question("sequence"))
+        twice = in_process.explain_local(bundles["dual"], images, Question("sequence"))
     finally:
         bundle.update_card(bundles["dual"], mirrored=False)
     assert twice.targets == tuple(CLASSES["sequence"][answer] for answer in answers)
@@ -168,7 +169,7 @@ def test_a_map_of_either_side_of_a_pair(bundles, worker, images, kind):
     head = list(bundle.read_card(bundles[kind])["classes"])[-1]
     one, other = images[:1], images[1]
     maps = worker.explain(bundles[kind], one, Question(head), other)
-    assert maps.targets == (inference.PARTNER,) and maps.heat.shape == one.shape and maps.heat.max() <= 1
+    assert maps.targets == (in_process.PARTNER,) and maps.heat.shape == one.shape and maps.heat.max() <= 1
     # A partner may also be given as its embedding, of any length.
     embedding = worker.predict(bundles[kind], images[1:2]).embeddings[0]
     np.testing.assert_allclose(

@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import batches, cohort, inference, runs
+from core import batches, cohort, runs
 from core.analysis import analyses
 from core.analysis.stress import sample
 from core.cohorts.slice_table import Cohort, replaced, slice_keys
 from core.errors import CoreError, InputError, RunError
+from core.explanations import in_process
 from core.explanations.head_frame import BOX, GRID, head_mask, share_outside, to_frame
 from core.explanations.question import METHOD_WORDS, Question
 from core.figures import viridis
@@ -109,7 +110,7 @@ def measure(
     part = _Part(run, question, rows["key"].tolist(), card["sha256"], size)
     for piece, answer in _pieces(rows["y_pred"].tolist()):
         if piece.stop > part.done:
-            maps = inference.explain_local(run.bundle, pictures[piece], replace(question, target=answer))
+            maps = in_process.explain_local(run.bundle, pictures[piece], replace(question, target=answer))
             part.keep(piece, maps.heat)
             report(part.done, len(rows))
     return _write(run, question, rows, pictures, part)

@@ -628,7 +628,7 @@ def _list_lessons(folder: str, stamp: tuple) -> list[lessons.Lesson]:
 
 
 def lesson_result(lesson: lessons.Lesson, done: tuple[str, ...]) -> tuple[object, go.Figure | None]:
-    """What came of a lesson's runs that are done, as `core.learning.lesson_results` gives it; and its figure, if there is one.
+    """What came of a lesson's runs that are done, as `lesson_results` gives it; and its figure, if there is one.
 
     Raises
     ------
