@@ -83,6 +83,7 @@ def compare(name: str, bundle: Path, head: str, rounds: int) -> None:
 
 def each_method(name: str, bundle: Path, head: str) -> None:
     from core import bundle as bundles
+    from core.explanations import in_process
     from core.explanations.question import METHOD_WORDS, SLOW, WITH_PASSES, Question
 
     size = bundles.read_card(bundle)["input_shape"][0]

@@ -1,8 +1,9 @@
 """Asking a trained model: answers, Monte-Carlo samples and heatmaps.
 
-Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process. Whoever has it
-loaded anyway, such as the training process, calls the ``…_local`` functions, which the child calls as well.
-Nothing of Keras is imported before one of these is called.
+Two halves. Whoever must stay free of TensorFlow asks an `InferenceWorker`, a warm child process
+(`core.inference_child`). Whoever has it loaded anyway, such as the training process, calls the ``…_local`` functions,
+which the child calls as well; those for heatmaps stand in `core.explanations.in_process`. Nothing of Keras is imported
+before one of these is called.
 """
 
 import functools
@@ -90,7 +91,7 @@ class InferenceWorker:
     def explain(
         self, bundle: Path, images: np.ndarray, question: Question, partner: np.ndarray | None = None
     ) -> Maps:  # fmt: skip
-        """Make heatmaps of slices, within ``explain_timeout_s`` of the settings a request; see `explain_local`."""
+        """Make heatmaps of slices, within ``explain_timeout_s`` a request; see `in_process.explain_local`."""
         at_once = 1 if question.method in SLOW else max(1, BATCH // max(1, question.passes))
         limit, asked = get_settings().explain_timeout_s, asdict(question)
         other = {} if partner is None else {"partner": partner}
@@ -104,11 +105,11 @@ class InferenceWorker:
         return Maps(joined["heat"], targets, header["layer"], tuple(header["layers"]), joined.get("spread"))
 
     def layers(self, bundle: Path, head: str) -> tuple[str, ...]:
-        """Name the layers that maps of a head can be made at; see `layers_local`."""
+        """Name the layers that maps of a head can be made at; see `in_process.layers_local`."""
         return tuple(self._ask("layers", bundle, {}, head=head)[0]["layers"])
 
     def badge(self, bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
-        """Say of maps whether they may be believed; see `badge_local`."""
+        """Say of maps whether they may be believed; see `in_process.badge_local`."""
         # A slice a request, so that a map which somebody waits for need not wait for all of them.
         answers = [
             self._ask("badge", bundle, {"images": image[None]}, question=asdict(question))[0]["badges"][0]

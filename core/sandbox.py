@@ -149,7 +149,7 @@ class Sandbox:
         return self._ask(request)[1]["thumbnail"]
 
     def attributes(self, path: Path, frame: int = 0, identity: bool = False) -> list[dict[str, str]]:
-        """List a slice's header; see `core.cohorts.header_table.read_attributes`. What is hidden never leaves the child.
+        """List a slice's header, as `header_table.read_attributes` does; what is hidden never leaves the child.
 
         Raises
         ------

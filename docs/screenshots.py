@@ -5,6 +5,7 @@ so that nobody's data gets into a picture.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 PROJECT = Path(__file__).resolve().parent.parent
 FLAGS = [
@@ -86,7 +87,18 @@ def uncertainty(page: Page) -> None:
 
 def explain(page: Page) -> None:
     page.locator(".grid button").first.click()
-    page.locator(".panel canvas").nth(2).wait_for(timeout=180_000)
+    # The map lies in its place without a word, all of the series are made, and its badge has come to a verdict.
+    expect(page.locator(".panel .of").nth(2)).not_to_be_empty(timeout=180_000)
+    page.get_by_text(re.compile(r"all \d+ maps")).wait_for(timeout=180_000)
+    expect(page.locator(".badge > b")).to_have_text(re.compile("^[✓✗!]"), timeout=180_000)
+    page.set_viewport_size({"width": 1440, "height": 1080})  # the badge stands below the map
+
+
+def maps(page: Page) -> None:
+    page.get_by_role("button", name="Make the maps").click()
+    page.get_by_text("What they say").wait_for(timeout=240_000)
+    page.mouse.move(720, 10)  # off the figure, whose tools would lie over its title
+    page.get_by_test_id("stPlotlyChart").first.wait_for()
 
 
 def overview(page: Page) -> None:
@@ -101,11 +113,12 @@ PAGES = {
     "study": ("", study), "overview": ("browse", overview), "browse": ("browse?view=Series", browse),
     "label": ("label?wrong=nothing", label), "train": ("train", train), "errors": ("errors", errors),
     "uncertainty": ("errors?view=Uncertainty", uncertainty), "explain": ("explain", explain),
+    "maps": ("explain?view=Cohort", maps),
 }  # fmt: skip
 
 
 def take(url: str, folder: Path, scheme: str = "light", suffix: str = "") -> None:
-    """Visit each page, bring it to life, and save what is seen at 1440 × 900."""
+    """Visit each page, bring it to life, and save what is seen, at 1440 × 900 unless a page makes itself larger."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("There is no Chromium on this machine. Install it, for example with: apt-get install chromium")

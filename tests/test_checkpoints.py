@@ -149,7 +149,7 @@ def test_fifty_epochs_of_many_slices_stay_small(tmp_path):
 def test_sigterm_is_a_question_and_then_a_deadline(tmp_path, seconds, told):
     code = f"""
 import os, signal, time
-from core import stopping
+from core.learning import stopping
 stopping.GRACE_S = 0.3
 with stopping.StopSignal(lambda: print("gave up", flush=True)) as stop:
     os.kill(os.getpid(), signal.SIGTERM)

@@ -85,6 +85,20 @@ def test_what_is_chosen_is_asked_for(small, sent):
     assert sent["heat_sets"][0]["names"]["0"] == "T2 rather than T1"
 
 
+def test_a_link_holds_short_names_and_not_the_words_on_the_page(small, sent):
+    app = open_slice(small)
+    method = next(box for box in app.main.selectbox if box.label == "Method")
+    method.select("layer_cam").run()
+    next(box for box in app.main.selectbox if box.label == "Passes").select(8).run()
+    assert app.query_params["x_method"] == "layer_cam" and app.query_params["x_passes"] == "8"
+    settled(open_slice(small, x_method="layer_cam", x_passes="8"))
+    assert (Asked.questions[-1].method, Asked.questions[-1].passes) == ("layer_cam", 8)
+    next(box for box in app.main.selectbox if box.label == "Method").select("grad_cam").run()
+    assert "x_method" not in app.query_params
+    app = open_slice(small, x_method="nonsense")
+    assert next(box for box in app.main.selectbox if box.label == "Method").value == "grad_cam" and not app.exception
+
+
 def test_the_true_class_is_each_slices_own(small, sent):
     settled(open_slice(small, x_class="true"))
     label = small.table.iloc[0]["sequence"]
@@ -106,7 +120,7 @@ def test_passes_have_a_fourth_picture(small, sent):
     app = open_slice(small)
     app.main.selectbox[5].select(8).run()
     settled(app)
-    assert [panel["name"] for panel in sent["panels"]][3] == "Spread over passes, 0 to 0.5"
+    assert [panel["name"] for panel in sent["panels"]][3] == "Spread, 0 to 0.5"
     assert len(sent["heat_sets"]) == 2 and Asked.questions[-1].passes == 8
 
 

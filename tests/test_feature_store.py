@@ -199,7 +199,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from core import feature_store
+from core.learning import feature_store
 feature_store._CHUNK = 5
 first, n = int(sys.argv[2]), int(sys.argv[3])
 keys = [str(number) for number in range(first, first + n)]

@@ -228,7 +228,10 @@ def test_what_the_storage_says_becomes_a_sentence(said, kind, sentence):
 
 
 def test_the_web_process_loads_neither_index_nor_database():
-    script = "import sys, core.commons.idc, core.commons.idc_download; print(sorted({'duckdb', 'idc_index_data'} & set(sys.modules)))"
+    script = (
+        "import sys, core.commons.idc, core.commons.idc_download\n"
+        "print(sorted({'duckdb', 'idc_index_data'} & set(sys.modules)))"
+    )
     answer = subprocess.run([sys.executable, "-c", script], cwd=PROJECT_DIR, capture_output=True, text=True)
     assert answer.stdout.strip() == "[]", answer.stderr
 

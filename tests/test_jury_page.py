@@ -54,8 +54,19 @@ def test_vote_margin_and_those_who_voted(called, small):
     text = words(app)
     assert "The jury says" in text and "Margin to the next class" in text and "Those who voted" in text
     assert len(app.get("plotly_chart")) == 2 and SECRET not in text
-    app = open_page("explain", view="Jury", run="plain", cohort="small", slice=key_of(small, 0), vote="Nearest")
+    app = open_page("explain", view="Jury", run="plain", cohort="small", slice=key_of(small, 0), vote="nearest")
     assert "The 1 who voted, and the others" in words(app) and not app.exception
+
+
+def test_a_link_opens_its_jury_whatever_jury_is_made_later(called, small):
+    app = open_page("explain", view="Jury", run="plain", cohort="small")
+    assert app.query_params["jury"] == "five"
+    juries.save(jury_making.make("earlier", registry.find("plain"), small, by="patient", size=1))
+    app = open_page("explain", view="Jury", run="plain", cohort="small", jury=app.query_params["jury"])
+    box = next(box for box in app.main.selectbox if box.label == "Jury")
+    assert box.options == ["earlier", "five"] and box.value == "five"
+    box.select("earlier").run()
+    assert app.query_params["jury"] == "earlier"
 
 
 def test_a_reference_stands_beside_the_slice(called, small):

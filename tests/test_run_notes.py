@@ -64,7 +64,7 @@ def test_whatever_was_kept_is_kept_the_same_way_again(run, words, note):
 
 def test_two_who_write_at_once_lose_nothing_of_each_other(run):
     script = (
-        "import sys; from core.comparing import run_notes, runs; run = runs.read_run('planes-1');"
+        "import sys; from core import runs; from core.comparing import run_notes; run = runs.read_run('planes-1');"
         "[run_notes.annotate(run, f'note {i}') for i in range(60)]"
     )
     other = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT_DIR)

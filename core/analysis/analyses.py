@@ -21,17 +21,17 @@ def _of(module: str) -> Callable[[Run, Report], None]:
 
 #: What is done, in order: words for its progress, and what does it.
 ANALYSES: tuple[tuple[str, Callable[[Run, Report], None]], ...] = (
-    ("Scoring each class", _of("class_scores")),
-    ("Looking for weak spots", _of("weak_spots")),
-    ("Finding mistakes along the head", _of("positions")),
-    ("Asking whether it knew", _of("doubt")),
-    ("Judging probabilities", _of("calibration_report")),
-    ("Making sets of answers", _of("conformal")),
-    ("Looking for strange slices", _of("novelty_report")),
-    ("Letting series vote", _of("series_report")),
-    ("Drawing the map", _of("embedding_map")),
-    ("Looking for the nearest training slices", _of("neighbours")),
-    ("Judging the labels", _of("label_issues")),
+    ("Scoring each class", _of("analysis.class_scores")),
+    ("Looking for weak spots", _of("analysis.weak_spots")),
+    ("Finding mistakes along the head", _of("analysis.positions")),
+    ("Asking whether it knew", _of("analysis.doubt")),
+    ("Judging probabilities", _of("analysis.calibration_report")),
+    ("Making sets of answers", _of("analysis.conformal")),
+    ("Looking for strange slices", _of("analysis.novelty_report")),
+    ("Letting series vote", _of("analysis.series_report")),
+    ("Drawing the map", _of("analysis.embedding_map")),
+    ("Looking for the nearest training slices", _of("analysis.neighbours")),
+    ("Judging the labels", _of("analysis.label_issues")),
     ("Comparing pairs", _of("explanations.pairs")),
 )
 

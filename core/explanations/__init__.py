@@ -1,1 +1,1 @@
-"""Why a model answers as it does. Maps are heavy (`methods`, `scores`); the jury and `question` load no Keras."""
+"""Why a model answers as it does: maps, whether they may be believed, juries, pairs. All but the makers are light."""

@@ -132,7 +132,8 @@ def measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[
         return made(question, view, images, chosen, maps.layer, against, bool(card.get("mirrored")))[0]
 
     found = sanity.measure(
-        make, view, [_twin_view(*key, seed) for seed in range(_TWINS)], inference.checked_images(images, card), maps.heat,
+        make, view, [_twin_view(*key, seed) for seed in range(_TWINS)],
+        inference.checked_images(images, card), maps.heat,
         np.array([classes.index(target) for target in maps.targets]), rival,
         sanity.spill_of(view, maps.layer) if question.method in LAYERED else 0.0,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A desk where slices are handed in and maps, or answers, are fetched later: one thread a desk, nobody waits.
+"""A desk where slices are handed in and maps, badges or answers are fetched later: one thread a desk, nobody waits.
 
 Each client (a browser's session) has one list of what it waits for, the most urgent first, and may replace it at any
 time. The thread takes the first of a new list alone, so that it is soon there, then the others in batches; clients
@@ -19,6 +19,7 @@ import numpy as np
 from core import inference
 from core.errors import ChildStopped, ChildTimeout, CoreError
 from core.explanations import map_store
+from core.explanations.badge import Badge
 from core.explanations.question import Question
 from core.images import Geometry, from_model_grid
 from core.settings import get_settings
@@ -118,6 +119,14 @@ class Answered:
 
 
 @dataclass(frozen=True, eq=False)
+class Judged:
+    """Whether the map of a slice may be believed."""
+
+    badge: Badge
+    nbytes: int = 4096
+
+
+@dataclass(frozen=True, eq=False)
 class Named:
     """Layers that maps can be made at, the coarsest last; none for a model without convolution."""
 
@@ -148,7 +157,7 @@ class Waiting:
     seconds: float | None
 
 
-Result = Made | Answered | Named | Failed
+Result = Made | Answered | Judged | Named | Failed
 #: Makes one result an ask; None where the work was stopped.
 Work = Callable[[Sequence[Ask]], list[Result | None]]
 
@@ -318,6 +327,11 @@ def make_maps(batch: Sequence[Ask]) -> list[Result | None]:
     return _each(batch, _maps)
 
 
+def make_badges(batch: Sequence[Ask]) -> list[Result | None]:
+    """Read slices, and check whether the maps of them may be believed."""
+    return _each(batch, _badges)
+
+
 def make_answers(batch: Sequence[Ask]) -> list[Result | None]:
     """Read slices, and ask the model what each is."""
     return _each(batch, _answers)
@@ -364,6 +378,10 @@ def _maps(ask: Ask, images: np.ndarray, geometries: Sequence[Geometry]) -> list[
     return [Made(*one, found.layer) for one in zip(heat, spread, geometries, found.targets, strict=True)]
 
 
+def _badges(ask: Ask, images: np.ndarray, geometries: Sequence[Geometry]) -> list[Result]:
+    return [Judged(badge) for badge in inference.get_explainer().badge(ask.bundle, images, ask.question)]
+
+
 def _layers(ask: Ask, *_: object) -> list[Result]:
     return [Named(inference.get_explainer().layers(ask.bundle, ask.question.head))]
 
@@ -378,14 +396,19 @@ def maps_desk() -> Desk:
     return _desk(str(get_settings().workspace), "maps")
 
 
+def badges_desk() -> Desk:
+    """Return this process's desk for badges."""
+    return _desk(str(get_settings().workspace), "badges")
+
+
 def answers_desk() -> Desk:
     """Return this process's desk for answers."""
     return _desk(str(get_settings().workspace), "answers")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)
 def _desk(workspace: str, what: str) -> Desk:
     if what == "maps":
         return Desk(make_maps, lambda: inference.get_explainer().stop())
-    # An answer takes a moment; others may be asking the same process.
-    return Desk(make_answers, lambda: None)
+    # They take a moment, and others may be asking the same process.
+    return Desk(make_badges if what == "badges" else make_answers, lambda: None)

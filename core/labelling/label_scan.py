@@ -1,4 +1,4 @@
-"""What the rules of `core.labelling.label_codes` and `core.labelling.label_timings` read from one header, each value once.
+"""What the rules of `label_codes` and `label_timings` read from one header, each value once.
 
 The pulse sequence's own name stands elsewhere with each vendor: *SequenceName* (Siemens classic, Canon, Hitachi),
 *PulseSequenceName* (Siemens XA), two private attributes of GE (the name on the console and the internal one), one of

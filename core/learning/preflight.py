@@ -95,7 +95,7 @@ class Preflight:
     def work(
         self, config: RunConfig, read_ms: float, others: Iterable[tuple[str, RunConfig]] = ()
     ) -> pace_measure.Amounts:
-        """How much there is to do, for `core.learning.pace_measure.estimate`; `others` are runs that left what can be used.
+        """How much there is to do, for `pace_measure.estimate`; `others` are runs that left what can be used.
 
         Parameters
         ----------

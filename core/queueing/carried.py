@@ -5,7 +5,7 @@
     table.parquet   every row, with the columns that training and evaluation read; the others are emptied
     cohort.json     name and date
     split.json      the split that is saved with the cohort, where there is one
-    inputs.npz      "keys": (m,) as `core.slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
+    inputs.npz      "keys": (m,) as `slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
 
 No name and no description travels: PatientID is the workspace's pseudonym, and paths are the shown ones. UIDs do, and
 pictures of slices.
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core import cohort_files
-from core.default_split import SPLIT_NAME
+from core.cohorts import cohort_files
+from core.cohorts.default_split import SPLIT_NAME
+from core.cohorts.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, slice_keys, typed
 from core.errors import CohortError
 from core.settings import get_settings
-from core.slice_table import COLUMNS, NEVER_MISSING, REJECTED_COLUMNS, Cohort, slice_keys, typed
 
 INPUTS = "inputs.npz"
 _TABLE, _FACTS = "table.parquet", "cohort.json"

@@ -1,4 +1,4 @@
-"""The far end of a run on Ray: ``python -m core.queueing.ray_job RUN_ID``, in the folder that `core.queueing.ray_runner` packed.
+"""The far end of a run on Ray: ``python -m core.queueing.ray_job RUN_ID``, in the folder that `ray_runner` packed.
 
 Ray keeps a job's printed words in its log folder and serves what lies there; so the run folder is shown there, too, and
 whoever follows fetches it file by file, also after this process was killed. Pictures are deleted when it ends.

@@ -1,4 +1,4 @@
-"""Another machine, through Ray Jobs: ``python -m core.queueing.ray_runner RUN_DIR`` sends a run there and follows it home.
+"""Another machine, through Ray Jobs, followed until it is done: ``python -m core.queueing.ray_runner RUN_DIR``.
 
 This process stands for the run on this machine: it lives while the job does, its end is the run's end, and who cancels
 the run tells it to end. It packs code, model inputs and labels (`core.queueing.carried`), submits them, copies status,

@@ -6,7 +6,6 @@ are not part of the key. What is returned is read-only.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,9 +41,10 @@ from core.comparing.bootstrap import patient_bootstrap
 from core.comparing.run_table import RunTable
 from core.config import WEIGHTS, RunConfig
 from core.errors import CoreError, RunError, UnreadableFile
-from core.explanations import juries, jury_making, map_store, shortcut
+from core.explanations import juries, jury_making, map_store, pair_figures, shortcut
 from core.explanations.jury import JURY_FILE, unit
 from core.explanations.question import Maps, Question
+from core.explanations.votes import Verdict, deliberate
 from core.labelling import label_log, label_overrides, label_report
 from core.labelling.label_queue import build_queue, named_queue, read_queue
 from core.labelling.model_answers import Answers
@@ -53,6 +53,7 @@ from core.learning.view_samples import Samples
 from core.publishing import model_card, registry
 from core.sandbox import get_sandbox
 from core.settings import PROJECT_DIR, get_settings
+from core.uncertainty import risk_coverage
 from pages.shared.components.slice_viewer import Piece, Stack
 from pages.shared.components.thumbnail_grid import sheet
 from pages.shared.stacks import ReadPixels, piece_of, stack_of
@@ -627,7 +628,7 @@ def _list_lessons(folder: str, stamp: tuple) -> list[lessons.Lesson]:
 
 
 def lesson_result(lesson: lessons.Lesson, done: tuple[str, ...]) -> tuple[object, go.Figure | None]:
-    """What came of a lesson's runs that are done, as `core.learning.lesson_results` gives it; and its figure, if there is one.
+    """What came of a lesson's runs that are done, as `lesson_results` gives it; and its figure, if there is one.
 
     Raises
     ------
@@ -1099,22 +1100,6 @@ def _explain(run_id: str, subject_id: str, stamp: str, question: Question, _run:
     return replace(maps, heat=images.from_model_grid(maps.heat[0], geometry)[None])
 
 
-def badge_slot(run: runs.Run, subject, question: Question) -> tuple[list, tuple]:
-    """Where the badge of a map is kept once it is there, and the key of the task that makes it.
-
-    By the model, by what the slice shows and by the question, so that a file or a model that was replaced is asked
-    about anew.
-    """
-    shown = hashlib.blake2b(subject.pixels.tobytes() + repr(subject.spacing_mm).encode(), digest_size=16).hexdigest()
-    key = ("badge", run.id, _stamp(run.bundle / "card.json", run.bundle / JURY_FILE), shown, question)
-    return _badge_slot(key), key
-
-
-@st.cache_resource(max_entries=1024, show_spinner=False)
-def _badge_slot(key: tuple) -> list:
-    return []
-
-
 def badge_table() -> str:
     """The tables of ``docs/explanations.md``; empty where the docs are not installed."""
     path = PROJECT_DIR / "docs" / "explanations.md"
@@ -1165,6 +1150,30 @@ def _ruled_jury(run_id: str, name: str, stamp: tuple, rule: str, k: int, target:
     made = juries.ruled(_made, rule, k, target)
     # The run's own jury by its own rule says what the run says.
     return made if name or rule != "mean" else replace(made, temperature=_made.temperature)
+
+
+def verdict(run: runs.Run, made: juries.NamedJury, subject) -> tuple[Verdict, go.Figure]:
+    """What a jury says of one slice, and the figure of its similarities."""
+    at = run.id, made.name, _jury_stamp(run, made.name), made.vote, made.k, made.temperature
+    return _verdict(at, subject.id, run, made, subject)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _verdict(at: tuple, subject_id: str, _run: runs.Run, _made, _subject) -> tuple[Verdict, go.Figure]:
+    said = deliberate(_made.jury, embedding(_run, _subject), _made.vote, _made.k, _made.temperature)
+    return said, pair_figures.similarities(said, _made.jury.classes)
+
+
+def jury_trial_figure(run: runs.Run, made: juries.NamedJury) -> go.Figure:
+    """Accuracy of a jury in its trial against the share that it answers."""
+    at = run.id, made.name, _jury_stamp(run, made.name), made.vote, made.k, made.threshold
+    return _jury_trial_figure(at, made)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _jury_trial_figure(at: tuple, _made) -> go.Figure:
+    said, right = _made.trial.ask(_made.jury, _made.vote, _made.k)
+    return figures.risk_coverage(*risk_coverage(right, -said.margin), _made.facts["kept"])
 
 
 def explain_pair(run: runs.Run, one, other, question: Question) -> tuple[Maps, Maps, float]:

@@ -1,18 +1,15 @@
 """The trust badge beside a map: may it be believed, and by which of four checks not."""
 
 import math
-import time
 from collections import Counter
-from collections.abc import Hashable
 from statistics import median
 
 import streamlit as st
 
-from core import images, inference, runs
-from core.explanations.badge import VERDICTS, Badge, Check, read_limits
-from core.explanations.question import Question
-from pages.shared import cached, tasks, widgets
-from pages.shared.subject import Subject
+from core.cohorts.pace import spelled
+from core.explanations.badge import CHECKS, VERDICTS, Badge, Check, read_limits
+from core.explanations.map_desk import Ask, Failed, Judged, badges_desk
+from pages.shared import cached, widgets
 
 #: Verdict → tone, sign, and what is said of the map. The sign says it without the colour.
 _SAID = dict(
@@ -26,62 +23,53 @@ _SAID = dict(
         strict=True,
     )
 )
-#: Seconds that a badge of a model and method took last.
-_took: dict[tuple[str, str], float] = {}
 
 
-def draw(run: runs.Run, it: Subject, question: Question) -> None:
+def draw(client: str, ask: Ask) -> None:
     """Draw the badge of the map that is shown, or how it is coming along; never waits for it.
 
     Parameters
     ----------
-    run : Run
-    it : Subject
-    question : Question
+    client : str
+        Who looks: of one client only the last slice is checked, not all that were passed on the way to it.
+    ask : Ask
         What the map was asked for.
     """
-    slot, key = cached.badge_slot(run, it, question)
-    if slot:
-        show(slot[0])
-        return
-    task = tasks.get(key) or _start(key, run, it, question, slot)
-    if not task.finished:
-        _follow(key, (run.id, question.method))
-    elif task.result is not None:
-        show(task.result)
-    else:
+    found = badges_desk().found(ask)
+    if isinstance(found, Judged):
+        badges_desk().want(client, [])
+        show(found.badge)
+    elif isinstance(found, Failed):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(task.error or "The check was cancelled.", width="content")
+            st.caption(f"Not checked: {found.why}", width="content")
             if st.button("Check this map", icon=":material/verified:", type="tertiary", key="badge-again"):
-                _start(key, run, it, question, slot)
+                badges_desk().forget([ask])
                 st.rerun()
+    else:
+        _follow(client, ask)
 
 
-def _start(key: tuple[Hashable, ...], run: runs.Run, it: Subject, question: Question, slot: list) -> tasks.Task:
-    size, folder = run.card()["input_shape"][0], run.bundle
-
-    def work(report) -> Badge:
-        began = time.monotonic()
-        image, _ = images.to_model_input(it.pixels, it.spacing_mm, size)
-        (badge,) = inference.get_explainer().badge(folder, image[None], question)
-        _took[run.id, question.method] = time.monotonic() - began
-        slot.append(badge)
-        return badge
-
-    return tasks.start(key, work)
-
-
-@st.fragment(run_every=0.4)
-def _follow(key: tuple[Hashable, ...], measured: tuple[str, str]) -> None:
+@st.fragment(run_every=0.5)
+def _follow(client: str, ask: Ask) -> None:
     """Say that a badge is being made; draw the page anew when it is there."""
-    task = tasks.get(key)
-    if task is None or task.finished:
+    badges_desk().want(client, [ask])
+    if badges_desk().found(ask) is not None:
         st.rerun()
-    about = f", about {max(1, round(_took[measured]))} s" if measured in _took else ""
+    seconds = badges_desk().waiting(client).seconds
+    waiting(f"Checking whether this map may be believed{f', about {spelled(seconds)}' if seconds else ''}")
+
+
+def waiting(said: str) -> None:
+    """Draw the place of a badge that is not there yet, as large as one that is."""
+    checks = "".join(widgets.chip(wording.title, "plain") for wording in CHECKS.values())
+    _box("", f"… {said}", "Against twins that have learnt nothing, by hiding what is warm, by where the head lies, and "
+         "by faint noise.", checks)  # fmt: skip
+
+
+def _box(tone: str, verdict: str, reason: str, checks: str) -> None:
     st.html(
-        f'<div class="badge"><span class="chip plain">… Checking whether this map may be believed{about}</span>'
-        '<p class="small">Against twins that have learnt nothing, by hiding and showing, by the head, by faint '
-        "noise.</p></div>"
+        f'<div class="badge {tone}" role="status"><b>{verdict}</b><p>{widgets.escape(reason)}</p>'
+        f"<div>{checks}</div></div>"
     )
 
 
@@ -96,9 +84,7 @@ def show(badge: Badge) -> None:
         )
         for check in badge.checks
     )
-    st.html(
-        f'<div class="badge {tone}"><b>{sign} {said}</b><p>{widgets.escape(badge.reason)}</p><div>{chips}</div></div>'
-    )
+    _box(tone, f"{sign} {said}", badge.reason, chips)
     with st.expander("What does this mean?", icon=":material/help:"):
         meaning(badge)
 

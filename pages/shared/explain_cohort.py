@@ -51,10 +51,8 @@ def draw(run: runs.Run) -> None:
 def _question(run: runs.Run) -> Question:
     one, two, _ = st.columns([1, 1, 2])
     # The sequence first, as on a single slice.
-    head = one.selectbox("Head", list(run.card()["classes"])[::-1], key="x_head", bind="query-params")
-    method = two.selectbox(
-        "Method", list(METHOD_WORDS), format_func=METHOD_WORDS.get, key="x_method", bind="query-params"
-    )
+    head = one.selectbox("Head", list(run.card()["classes"])[::-1], key=state.X_HEAD, bind="query-params")
+    method = state.pick(two.selectbox, "Method", METHOD_WORDS, state.X_METHOD)
     return Question(head, method=method)
 
 

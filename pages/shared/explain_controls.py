@@ -11,7 +11,7 @@ from pages.shared import state
 
 PREDICTED, TRUE = "predicted", "true"
 NONE = "none"
-PASSES = (0, 8, 16, 32)
+PASSES = {0: "one, no dropout", 8: "8 with dropout", 16: "16 with dropout", 32: "32 with dropout"}
 SHOWS = ("One map", "Methods", "Classes", "Neighbours")
 SHOW_SAYS = {
     "One map": "Image, overlay and map of the slice.",
@@ -66,7 +66,8 @@ def draw(run: runs.Run, stamp: str) -> Choice:
             label_visibility="collapsed",
         )  # fmt: skip
         st.caption(SHOW_SAYS[show])
-    columns = iter(st.columns(6 if card["kind"] == "bayesian" else 5))
+    # Layers have the longest names.
+    columns = iter(st.columns([1, 1, 1, 1.3, 1, 1.1][: 6 if card["kind"] == "bayesian" else 5]))
     # The sequence first: it is what people ask about.
     head = next(columns).selectbox("Head", list(card["classes"])[::-1], key=state.X_HEAD, bind="query-params")
     classes = card["classes"][head]
@@ -79,18 +80,11 @@ def draw(run: runs.Run, stamp: str) -> Choice:
         help="Why the class rather than this one: the evidence that tells the two apart.",
     )  # fmt: skip
     layer = _layer(run, head, stamp, next(columns))
-    if state.get(state.X_METHOD) in METHOD_WORDS:
-        # The address has the widget's words; links and people write the short name.
-        state.choose(**{state.X_METHOD: state.get(state.X_METHOD)})
-    method = next(columns).selectbox(
-        "Method", list(METHOD_WORDS), format_func=METHOD_WORDS.get, key=state.X_METHOD, bind="query-params",
-        disabled=show == "Methods",
-    )  # fmt: skip
+    method = state.pick(next(columns).selectbox, "Method", METHOD_WORDS, state.X_METHOD, disabled=show == "Methods")
     passes = 0
     if card["kind"] == "bayesian":
-        passes = next(columns).selectbox(
-            "Passes", PASSES, key=state.X_PASSES, bind="query-params", disabled=method not in WITH_PASSES,
-            format_func=lambda n: f"{n} with dropout" if n else "one, without dropout",
+        passes = state.pick(
+            next(columns).selectbox, "Passes", PASSES, state.X_PASSES, disabled=method not in WITH_PASSES,
             help="Maps with Monte-Carlo dropout on: their mean, and how far they spread.",
         )  # fmt: skip
     question = Question(

@@ -183,8 +183,8 @@ def _one(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple:
     columns, panels = [column], [Panel("image", "Image"), Panel("overlay", "Overlay"), Panel("heat", "Map")]
     if choice.question.passes:
         columns.append(replace(column, id=f"{column.id}-spread", spread=True))
-        panels.append(Panel("heat", "Spread over passes, 0 to 0.5", heat=1))
-    return columns, panels, 0, 400, "maps of this series"
+        panels.append(Panel("heat", "Spread, 0 to 0.5", heat=1))
+    return columns, panels, 0, 360, "maps of this series"
 
 
 def _methods(run: runs.Run, series: Series, choice: Choice, stamp: str) -> tuple:

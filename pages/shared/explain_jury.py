@@ -2,23 +2,23 @@
 
 import streamlit as st
 
-from core import figures, images, runs
+from core import images, runs
 from core.errors import CoreError
-from core.explanations import juries, pair_figures
-from core.explanations.votes import VOTES, Verdict, deliberate
-from core.uncertainty import risk_coverage
+from core.explanations import juries
+from core.explanations.votes import VOTES, Verdict
 from pages.shared import cached, explain_jury_make, explain_pair, explain_slice, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 from pages.shared.subject import Subject, from_cohort
 
-#: Stands for a Siamese run's own jury; no other can have such a name.
-_OWN = "-own"
-_AS_MADE = "as made"
+_AS_MADE = "as-made"
 
 
 def draw(run: runs.Run) -> None:
     """Draw the vote on the slice of the address, or the making of a jury."""
-    names = [*([_OWN] if run.config.kind == "siamese" else []), *juries.names(run.id)]
+    st.caption(
+        "A jury names a slice by comparing it with reference slices: those most alike decide, and you see who they are."
+    )
+    names = [*([state.OWN_JURY] if run.config.kind == "siamese" else []), *juries.names(run.id)]
     left, middle, right = st.columns([1.1, 3.2, 0.8], vertical_alignment="bottom")
     making = right.toggle(
         "Make a jury", key=state.JURY_NEW, bind="query-params",
@@ -32,19 +32,16 @@ def draw(run: runs.Run) -> None:
         widgets.empty(
             "No jury yet",
             "Slices can be named by comparing them with examples: five of each class will do, of a class that the "
-            "model never learnt too. Turn on **Make a jury**.", ":material/gavel:",
+            "model never learnt too. Nothing is trained.", ":material/gavel:",
         )  # fmt: skip
+        st.button("Make the first jury", type="primary", icon=":material/gavel:", on_click=state.choose,
+                  kwargs={state.JURY_NEW: True})  # fmt: skip
         return
-    # One that was just called is not the address's yet.
-    asked = st.session_state.pop(state.OPEN_JURY, None)
-    if asked in names:
-        state.put(**{state.JURY: asked})
-    name = left.selectbox(
-        "Jury", names, format_func=lambda one: "The run's own" if one == _OWN else one, key=state.JURY,
-        bind="query-params",
-    )  # fmt: skip
+    called = {name: "The run's own" if name == state.OWN_JURY else name for name in names}
+    # The first of the list is named, too: a jury that is made later may come before it.
+    name = state.pick(left.selectbox, "Jury", called, state.JURY, always=True)
     try:
-        made = _chosen(run, "" if name == _OWN else name, middle)
+        made = _chosen(run, "" if name == state.OWN_JURY else name, middle)
     except CoreError as error:
         # A jury of another model is refused, and can still be deleted.
         st.error(str(error))
@@ -57,24 +54,25 @@ def draw(run: runs.Run) -> None:
     else:
         _voted(run, it, made)
         _trial(made, run)
-    if name != _OWN:
+    if name != state.OWN_JURY:
         _delete(run, name, names)
 
 
 def _chosen(run: runs.Run, name: str, place) -> juries.NamedJury:
     """Draw the choice of rule, and return the jury that votes by it."""
     words = {_AS_MADE: "As made", **{rule: rule.capitalize() for rule in VOTES}}
-    with place.container(horizontal=True, vertical_alignment="bottom"):
-        rule = st.segmented_control(
-            "Vote", list(words), default=_AS_MADE, format_func=words.get, key=state.JURY_VOTE, bind="query-params",
-            required=True, help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
-            width="content",
-        )  # fmt: skip
-        if rule == _AS_MADE:
-            return cached.jury(run, name)
-        k = 5
+    rule = state.pick(
+        place.segmented_control, "Vote", words, state.JURY_VOTE, required=True, width="content",
+        help=". ".join(f"{rule.capitalize()}: {said.lower()}" for rule, said in VOTES.items()),
+    )  # fmt: skip
+    if rule == _AS_MADE:
+        return cached.jury(run, name)
+    k = 5
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         if rule == "majority":
-            k = st.number_input("of the nearest", 1, 51, 5, 2, key=state.JURY_K, bind="query-params", width=110)
+            k = st.number_input(
+                "Majority of the nearest", 1, 51, 5, 2, key=state.JURY_K, bind="query-params", width=190
+            )
         target = st.slider(
             "Accuracy asked of answers, %", 80, 100, 95, key=state.JURY_TARGET, bind="query-params", width=230,
             help="The jury abstains below the margin that reached this in its trial.",
@@ -93,15 +91,14 @@ def _about(made: juries.NamedJury) -> None:
 def _voted(run: runs.Run, it: Subject, made: juries.NamedJury) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{it.title}**", width="content")
-        st.button("Another slice", icon=":material/arrow_back:", on_click=_forget)
+        st.button("Another slice", icon=":material/arrow_back:", type="tertiary", on_click=_forget)
     with st.spinner("Asking the model"):
-        verdict = deliberate(made.jury, cached.embedding(run, it), made.vote, made.k, made.temperature)
+        verdict, figure = cached.verdict(run, made, it)
     picture, answer, chart = st.columns([1, 1.2, 2.2], gap="medium")
     picture.image(images.to_display(it.pixels), width="stretch")
     with answer:
         _answer(verdict, made, it)
     with chart:
-        figure = pair_figures.similarities(verdict, made.jury.classes)
         widgets.chart(figure, "similarities", f"{run.id}-similarities")
     key = state.get(state.PARTNER)
     if key in verdict.keys:
@@ -177,9 +174,7 @@ def _trial(made: juries.NamedJury, run: runs.Run) -> None:
             st.markdown("It was not tried: there were no slices of other patients with these classes.")
             return
         st.markdown(f"Tried on {facts['tried on']}: **{100 * facts['accuracy']:.1f} %** right. {_kept_words(made)}")
-        said, right = made.trial.ask(made.jury, made.vote, made.k)
-        coverage, accuracy = risk_coverage(right, -said.margin)
-        widgets.chart(figures.risk_coverage(coverage, accuracy, facts["kept"]), "jury-kept", f"{run.id}-jury-kept")
+        widgets.chart(cached.jury_trial_figure(run, made), "jury-kept", f"{run.id}-jury-kept")
 
 
 def _kept_words(made: juries.NamedJury) -> str:
@@ -203,5 +198,4 @@ def _delete(run: runs.Run, name: str, names: list[str]) -> None:
 
 def _gone(model: str, name: str, others: list[str]) -> None:
     juries.remove(name, model)
-    if others:
-        state.choose(**{state.JURY: others[0]})
+    state.put(**{state.JURY: others[0] if others else None})

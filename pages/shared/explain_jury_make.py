@@ -74,8 +74,8 @@ def _pick(made, held: dict) -> None:
         widgets.empty("Nothing fits", "Take other words, or turn off the middle slices.")
         return
     tiles = [
-        Tile(key=key, title=f"{widgets.show(plane)} · {widgets.show(sequence)}", note=patient,
-             badge=held["labels"].get(key, ""), tone="good", hover=widgets.show(words))
+        Tile(key=key, title=widgets.show(sequence), note=patient, badge=held["labels"].get(key, ""), tone="good",
+             hover=f"{widgets.show(plane)}: {widgets.show(words)}")
         for key, plane, sequence, patient, words in zip(
             shown.index, shown["plane"], shown["sequence"], shown["PatientID"], shown["SeriesDescription"], strict=True)
     ]  # fmt: skip
@@ -134,7 +134,7 @@ def _examples(made, held: dict) -> None:
     counts = pd.Series(labels).groupby(pd.Series(labels), sort=True).size()
     st.markdown("##### Examples: " + ", ".join(f"{n} of **{label}**" for label, n in counts.items()))
     tiles = [Tile(key=key, title=labels[key], note=patients[key]) for key in keys]
-    thumbnail_grid(tiles, cached.cohort_sheet(made, tuple(keys)), selected=None, key="jury-examples-grid", tile_px=84,
+    thumbnail_grid(tiles, cached.cohort_sheet(made, tuple(keys)), selected=None, key="jury-examples-grid", tile_px=96,
                    on_click=lambda key: labels.pop(key, None))  # fmt: skip
     st.caption("Choose one to take it away.")
 
@@ -193,4 +193,5 @@ def _made(key: tuple, made: juries.NamedJury) -> None:
 def _use(key: tuple, name: str) -> None:
     tasks.forget(key)
     st.session_state.pop(_HELD, None)
-    state.choose(**{state.JURY_NEW: False, state.OPEN_JURY: name})
+    state.choose(**{state.JURY_NEW: False})
+    state.put(**{state.JURY: name})

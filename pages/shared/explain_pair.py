@@ -22,9 +22,7 @@ def draw(run: runs.Run, one: Subject, other: Subject, titles: tuple[str, str], k
         Streamlit key.
     """
     left, right = st.columns([1, 3], vertical_alignment="bottom")
-    method = left.selectbox(
-        "Method", list(METHOD_WORDS), format_func=METHOD_WORDS.get, key=state.PAIR_METHOD, bind="query-params"
-    )
+    method = state.pick(left.selectbox, "Method", METHOD_WORDS, state.PAIR_METHOD)
     with st.spinner("Asking the model about both sides"):
         head = list(run.card()["classes"])[-1]
         *maps, cosine = cached.explain_pair(run, one, other, Question(head, method=method))

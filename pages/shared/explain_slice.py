@@ -9,7 +9,7 @@ from core import runs, studies
 from core.cohorts.pace import spelled
 from core.errors import CoreError
 from core.explanations import map_store
-from core.explanations.map_desk import Answered, Ask, Failed, answers_desk, maps_desk
+from core.explanations.map_desk import Answered, Ask, Failed, Result, answers_desk, maps_desk
 from pages.shared import cached, explain_badge, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
@@ -133,11 +133,6 @@ def figure(run: runs.Run, choice: Choice, stamp: str, ticking: bool, layered: bo
         progress(sheet)
     failure(sheet, at)
     viewer(series, sheet, wanted)
-    if series.order:
-        st.caption(series.order)
-    question = choice.of(series.truth(choice.question.head)[at])
-    if choice.show == "One map" and question and sheet.made(0, at):
-        explain_badge.draw(run, series.subject(series.places[at]), question)
     says(run, series, sheet, choice, at, ticking)
     if ticking != pending(sheet) or layered != (maps_desk().found(sheet.layers) is not None):
         st.rerun()
@@ -149,7 +144,7 @@ def progress(sheet: Sheet) -> None:
     waiting, ready = desk.waiting(client()), sum(desk.found(one) is not None for one in sheet.asks)
     if waiting.n and ready < total:
         left = f", about {spelled(waiting.seconds)} left" if waiting.seconds else ""
-        first = "" if ready or waiting.seconds else "; the first one starts the model, which takes some seconds"
+        first = "" if ready or waiting.seconds else "; starting the model takes some seconds"
         st.progress(ready / total, text=f"{ready} of {total} {sheet.unit}{left}{first}")
         if st.button("Cancel", icon=":material/close:", type="tertiary", key="explain-cancel"):
             desk.cancel(client())
@@ -209,30 +204,52 @@ def viewer(series: Series, sheet: Sheet, wanted: Collection[Ask]) -> None:
 
 
 def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, ticking: bool) -> None:
-    """Draw what the model says of the slice, what the map is, and the downloads."""
-    head = choice.question.head
-    classes = run.card()["classes"][head]
-    answer = answers_desk().found(sheet.answer)
+    """Draw whether the map may be believed, what the model says of the slice, what the map is, and the downloads."""
+    # Whatever comes later stands in a column of its own, so that nothing beside it moves.
     left, right = st.columns([1.3, 1], gap="large")
-    with left:
-        if isinstance(answer, Answered):
-            proba = answer.heads[head]
-            label = series.truth(head)[at]
-            st.html(
-                f"<b>{head.capitalize()}</b>: the model says {widgets.chip(classes[int(proba.argmax())], 'info')} the "
-                f"label is {widgets.chip(widgets.show(label), 'plain')}" + widgets.bars(proba, classes)
-            )
-        elif isinstance(answer, Failed):
-            st.warning(answer.why)
-        else:
-            st.caption("Asking the model …")
+    one = choice.show == "One map"
+    if one:
+        with left:
+            believed(sheet, at)
+    answer = answers_desk().found(sheet.answer)
+    with right if one else left:
+        answered(run, series, choice, at, answer)
+    left.caption(series.order)
     with right:
         st.markdown(
-            f"{explain_controls.says(choice.question)} A map says what the model used, not what is true."
-            if choice.show != "Methods" else
-            "Each method has an idea of evidence of its own; choose one and **One map** for more about it."
-        )  # fmt: skip
+            explain_controls.says(choice.question)
+            if choice.show != "Methods"
+            else "Each method has an idea of evidence of its own; choose one and **One map** for more about it."
+        )
+        if not one:
+            st.caption("Under **One map** it is checked whether a map may be believed.")
         try:
             explain_exports.draw(run, series, sheet, choice, at, answer, ticking)
         except CoreError as error:
             st.warning(str(error))
+
+
+def believed(sheet: Sheet, at: int) -> None:
+    """Draw the badge of the map that is looked at, or its place."""
+    (ask,) = sheet.of_slice(at) or [None]
+    if sheet.made(0, at):
+        explain_badge.draw(client(), ask)
+    elif ask and maps_desk().found(ask) is None:
+        explain_badge.waiting("Checked as soon as the map is there")
+
+
+def answered(run: runs.Run, series: Series, choice: Choice, at: int, answer: Result | None) -> None:
+    """Draw what the model says of the slice, beside what it is labelled as."""
+    head = choice.question.head
+    classes = run.card()["classes"][head]
+    if isinstance(answer, Answered):
+        proba, label = answer.heads[head], series.truth(head)[at]
+        known = f"the label is {widgets.chip(label, 'plain')}" if label else "no label is known"
+        st.html(
+            f"<b>{head.capitalize()}</b>: the model says {widgets.chip(classes[int(proba.argmax())], 'info')} · {known}"
+            + widgets.bars(proba, classes)
+        )
+    elif isinstance(answer, Failed):
+        st.warning(answer.why)
+    else:
+        st.caption("Asking the model …")

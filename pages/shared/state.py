@@ -1,11 +1,13 @@
 """Every key of the address and of the session state, so that a link reopens what was seen.
 
-Two kinds of key stand in the address. Widgets with ``bind="query-params"`` keep theirs by themselves;
-what a component was clicked for is written with `put`.
+Three kinds of key stand in the address. Widgets with ``bind="query-params"`` keep theirs by themselves, as the words
+that they show; where those are not the short names, `pick` keeps the names. What a component was clicked for is
+written with `put`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -48,22 +50,22 @@ SETS = "sets"  # how sets of answers are made, bound
 STRANGE = "strange"  # which opinion on strangeness is looked at, bound
 STRANGE_FROM = "from"  # from where on a slice is strange, bound
 SERIES = "series"  # SeriesInstanceUID whose slices are drawn along the stack
-X_HEAD = "x_head"  # what a map is asked for on Explain, all bound: head,
-X_CLASS = "x_class"  # class,
-X_AGAINST = "x_against"  # class that it is told from,
-X_LAYER = "x_layer"  # layer,
-X_METHOD = "x_method"  # method,
-X_PASSES = "x_passes"  # and passes with dropout
+X_HEAD = "x_head"  # what a map is asked for on Explain: head, bound,
+X_CLASS = "x_class"  # class, bound,
+X_AGAINST = "x_against"  # class that it is told from, bound,
+X_LAYER = "x_layer"  # layer, bound,
+X_METHOD = "x_method"  # method, picked,
+X_PASSES = "x_passes"  # and passes with dropout, picked
 X_SHOW = "x_show"  # one map or which grid of them, bound
-JURY = "jury"  # name of the jury that votes, bound; none is a Siamese run's own
-JURY_VOTE = "vote"  # its rule, bound
+JURY = "jury"  # name of the jury that votes, or `OWN_JURY`; picked
+OWN_JURY = "-own"  # a Siamese run's own jury; no other can have such a name
+JURY_VOTE = "vote"  # its rule, picked
 JURY_K = "count"  # references that count in a majority, bound
 JURY_TARGET = "asked"  # accuracy asked of its answers in percent, bound
 JURY_NEW = "new"  # whether a jury is being made, bound
-OPEN_JURY = "open-jury"  # jury that was just called; held by the session until the address names it
 PARTNER = "partner"  # key of the reference that the slice is compared with
 PAIR = "pair"  # keys of two slices that are compared, joined by |
-PAIR_METHOD = "pair_method"  # how maps of a pair are made, bound
+PAIR_METHOD = "pair_method"  # how maps of a pair are made, picked
 LIKE = "like"  # key of the slice that a grid is sorted by likeness to
 
 
@@ -123,6 +125,41 @@ def put(**values: object) -> None:
             st.query_params.pop(key, None)
         else:
             st.query_params[key] = [str(one) for one in value] if isinstance(value, list) else str(value)
+
+
+def pick(widget: Callable, label: str, words: Mapping[Any, str], key: str, *, always: bool = False, **more: Any) -> Any:
+    """Draw a choice whose short names stand in the address, whatever words it shows.
+
+    Parameters
+    ----------
+    widget : callable
+        ``st.selectbox``, ``st.segmented_control``, or that of a column.
+    label : str
+    words : mapping
+        Names to the words that are shown; the first is chosen where the address names none of them.
+    key : str
+        Of the address.
+    always : bool
+        Whether the first stands in the address, too: where it may be another one tomorrow.
+    **more
+        What else the widget takes.
+
+    Returns
+    -------
+    object
+        The name that is chosen.
+    """
+    names, held = {str(name): name for name in words}, f"{key}-picked"
+    first = next(iter(words))
+
+    def write() -> None:
+        chosen = st.session_state[held]
+        put(**{key: None if chosen == first and not always else chosen})
+
+    st.session_state[held] = names.get(get(key), first)
+    if always and get(key) not in names:
+        put(**{key: first})
+    return widget(label, list(words), format_func=words.get, key=held, on_change=write, **more)
 
 
 def choose(**values: object) -> None:

@@ -1,5 +1,6 @@
 """Work that takes longer than a page may: a thread each, followed and cancelled from any session."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Task:
     finished: bool = False
     cancelled: bool = False
     error: str = ""
+    bug: Exception | None = None
     result: Any = None
 
     def report(self, done: int, total: int) -> None:
@@ -45,7 +47,7 @@ def start(key: tuple, work: Callable[[Callable[[int, int], None]], Any]) -> Task
     key : tuple
         What the answer depends on.
     work : callable
-        A `CoreError` that it raises becomes the task's ``error``.
+        A `CoreError` that it raises becomes the task's ``error``; any other error is a bug, which `get` raises.
     """
     with _lock:
         task = _tasks.get(key)
@@ -62,6 +64,9 @@ def start(key: tuple, work: Callable[[Callable[[int, int], None]], Any]) -> Task
             task.cancelled = True
         except CoreError as error:
             task.error = str(error)
+        except Exception as error:
+            logging.getLogger(__name__).exception("A task failed.")
+            task.bug = error
         finally:
             task.finished = True
 
@@ -70,8 +75,18 @@ def start(key: tuple, work: Callable[[Callable[[int, int], None]], Any]) -> Task
 
 
 def get(key: tuple) -> Task | None:
-    """Return the task of a key, finished or not."""
-    return _tasks.get(key)
+    """Return the task of a key, finished or not.
+
+    Raises
+    ------
+    Exception
+        What the work raised, unless it was a `CoreError`: a bug shows itself on the page, once.
+    """
+    task = _tasks.get(key)
+    if task is not None and task.bug is not None:
+        forget(key)
+        raise task.bug
+    return task
 
 
 def forget(key: tuple) -> None:

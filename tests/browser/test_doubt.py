@@ -2,6 +2,10 @@
 
 import re
 
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 
 def test_slices_that_go_to_a_person_open(app, page):
     url, _, _ = app

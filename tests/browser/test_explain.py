@@ -1,4 +1,4 @@
-"""Explain as a reader uses it: the map comes, an arrow key steps, and the map of the new slice comes."""
+"""Explain as a reader uses it: the map comes, an arrow key steps, its map comes, and whether that may be believed."""
 
 import re
 
@@ -39,5 +39,13 @@ def test_the_map_follows_the_reader_through_the_series(app, page):
     after, coloured = heat.evaluate(LOOK)
     assert coloured > 0.5 and after != before
     page.get_by_text(re.compile(r"all \d+ maps")).wait_for()
+    expect(page.locator(".badge")).to_contain_text(re.compile("may be believed|with care|Do not believe"))
+    # Five verdicts: of the map, and of each check.
+    expect(page.locator(".badge")).to_have_text(re.compile("([✓✗!].*){5}"))
+    # A link with a short name of the method opens that method, and keeps it.
+    assert "x_method" not in page.url
+    page.get_by_role("combobox", name="Method").click()
+    page.get_by_role("option", name="Layer-CAM").click()
+    page.wait_for_url(re.compile("x_method=layer_cam"))
     viewer.get_by_role("button", name="Image", exact=True).click()
     expect(page.locator(".panel:visible")).to_have_count(1)
