@@ -8,9 +8,8 @@ Limits are chosen on the people of one phantom cohort (seed 11). Three lie where
 from maps that should not, by balanced accuracy:
 
 - *model*: Grad-CAM against guided gradients, which Adebayo et al. (2018) found to pass and to fail;
-- *head*: Grad-CAM of the models against Grad-CAM of the demonstration's model that reads a letter
-(`core.explanations.shortcut`), on
-  the same slices with letters;
+- *head*: Grad-CAM of the models against Grad-CAM of the demonstration's model that reads a letter, on the same slices
+  with letters (`core.explanations.shortcut`);
 - *stable*: Grad-CAM of the model against Grad-CAM of the same network with random weights.
 
 *Decision* is the lowest limit that only one map in twenty reaches which should not: Grad-CAM of weight-randomised

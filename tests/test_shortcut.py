@@ -14,10 +14,11 @@ from test_pages import no_tensorflow, open_page, words
 
 from core import cohort, demo, inference, jobs, runs
 from core.errors import CohortError, InputError, RunError
-from core.explanations import shortcut, shortcut_figures
+from core.explanations import shortcut, shortcut_cohorts, shortcut_figures
 from core.explanations.badge import Badge
 from core.explanations.question import Maps
-from core.explanations.shortcut import LETTERS, VERSIONS, Result
+from core.explanations.shortcut import Result
+from core.explanations.shortcut_cohorts import LETTERS, VERSIONS, stamped
 from core.images import intensity_range
 from core.settings import get_settings
 
@@ -58,7 +59,7 @@ def burnt(tmp_path_factory, make_dataset):
         ]
         demo.correct_labels(made, truth)
         source = cohort.read(demo.COHORT)
-        yield folder, source, shortcut.make_cohorts(source, tell)
+        yield folder, source, shortcut_cohorts.make_cohorts(source, shortcut.folder(), tell)
     get_settings.cache_clear()
 
 
@@ -91,7 +92,7 @@ def source(burnt, made):
 )  # fmt: skip
 def test_a_letter_is_in_the_corner_and_nothing_else_differs(letter, rows, columns, kind, seed):
     before = np.random.default_rng(seed).integers(0, 120, (rows, columns)).astype(kind)
-    after = shortcut.stamped(before, letter)
+    after = stamped(before, letter)
     ours = np.nonzero(after != before)
     side = 0.25 * max(rows, columns) + 1
     assert len(ours[0]) > 20 and ours[0].max() < side and ours[1].max() < side
@@ -103,16 +104,16 @@ def test_a_letter_is_in_the_corner_and_nothing_else_differs(letter, rows, column
 def test_letters_differ_and_none_changes_nothing():
     before = np.zeros((64, 64), "<u2")
     before[20:50, 20:50] = 700
-    drawn = {letter: shortcut.stamped(before, letter).tobytes() for letter in "ABCD"}
+    drawn = {letter: stamped(before, letter).tobytes() for letter in "ABCD"}
     assert len(set(drawn.values())) == 4
-    np.testing.assert_array_equal(shortcut.stamped(before, ""), before)
+    np.testing.assert_array_equal(stamped(before, ""), before)
     assert all(VERSIONS["swapped"][name] != LETTERS[name] for name in LETTERS)
     assert sorted(VERSIONS["swapped"].values()) == sorted(LETTERS.values())
 
 
 def test_the_cohorts_differ_in_letters_alone(source, made):
-    rows = shortcut.chosen_slices(source)
-    assert len(rows) == PATIENTS * len(NAMES) * SLICES // shortcut.EVERY
+    rows = shortcut_cohorts.chosen_slices(source)
+    assert len(rows) == PATIENTS * len(NAMES) * SLICES // shortcut_cohorts.EVERY
     expected = {"SOPInstanceUID", "SeriesInstanceUID", "BurnedInAnnotation", "PixelData"}
     for row in rows.to_dict("records"):
         original = pydicom.dcmread(source.root / row["path"])
@@ -121,7 +122,7 @@ def test_the_cohorts_differ_in_letters_alone(source, made):
             differing = {e.keyword for e in copy if e.keyword not in original or e != original[e.keyword]}
             letter = VERSIONS[version][row["sequence"]]
             assert differing == (expected if letter else expected - {"PixelData"})
-            np.testing.assert_array_equal(copy.pixel_array, shortcut.stamped(original.pixel_array, letter))
+            np.testing.assert_array_equal(copy.pixel_array, stamped(original.pixel_array, letter))
     for version, one in made.items():
         assert one.name == f"shortcut-{version}"
         # Its labels are those of the source, though no header tells them.
@@ -135,21 +136,21 @@ def test_the_cohorts_differ_in_letters_alone(source, made):
 
 def test_cohorts_that_are_there_are_not_made_again(source, made, monkeypatch):
     asked = []
-    monkeypatch.setattr(shortcut, "write_version", lambda source, rows, version, folder: asked.append(version))
-    again = shortcut.make_cohorts(source, tell)
+    monkeypatch.setattr(shortcut_cohorts, "write_version", lambda source, rows, version, folder: asked.append(version))
+    again = shortcut_cohorts.make_cohorts(source, shortcut.folder(), tell)
     assert not asked and {version: one.created for version, one in again.items()} == {
         version: one.created for version, one in made.items()
     }
     # Other phantoms are burnt anew.
     monkeypatch.setattr(cohort, "scan", lambda *args, **more: pytest.fail("scanned") if not asked else 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        shortcut.make_cohorts(replace(source, created="2030-01-01T00:00:00"), tell)
+        shortcut_cohorts.make_cohorts(replace(source, created="2030-01-01T00:00:00"), shortcut.folder(), tell)
 
 
 def test_letters_are_burnt_into_phantoms_only_and_into_enough(source, monkeypatch):
     few = replace(source, table=source.table[source.table["PatientID"].isin(source.table["PatientID"].unique()[:3])])
     with pytest.raises(CohortError, match="five phantom patients"):
-        shortcut.chosen_slices(few)
+        shortcut_cohorts.chosen_slices(few)
     monkeypatch.setattr(cohort, "read", lambda name: replace(source, source="folder"))
     with pytest.raises(InputError, match="no phantoms"):
         shortcut._phantoms(tell)
@@ -164,10 +165,10 @@ class Reader:
     def predict(self, bundle, images):
         if "shortcut" in str(bundle):
             side = SIZE // 4
-            known = [shortcut.stamped(np.full((SIZE, SIZE), 1000, "<u2"), letter) for letter in LETTERS.values()]
+            known = [stamped(np.full((SIZE, SIZE), 1000, "<u2"), letter) for letter in LETTERS.values()]
             black = np.zeros((SIZE, SIZE), "<u2")
             black[-1, -20:] = 1000
-            known = np.stack([shortcut.stamped(black, letter) for letter in LETTERS.values()])[:, :side, :side] / 1000
+            known = np.stack([stamped(black, letter) for letter in LETTERS.values()])[:, :side, :side] / 1000
             far = np.abs(images[:, None, :side, :side] - known).sum(axis=(2, 3))
             # No letter is like all of them: then it says T1, always.
             far[images[:, :side, :side].max(axis=(1, 2)) < 0.9] = (0, 1, 1, 1)

@@ -51,8 +51,8 @@ CHECKS: Mapping[str, Wording] = {
         "Matters to the decision", False,
         "change of the class's probability that hiding and showing the warm places first makes, beyond a random order",
         "Hiding the warm places changes the answer more than hiding others, so the model does use them.",
-        "Hiding the warm places changes the answer no more than hiding others of the head: the model may be deciding "
-        "by something else, or may not be deciding for this class at all.",
+        "Hiding the warm places changes the answer hardly more than hiding others of the head: the model may be "
+        "deciding by something else, or may not be deciding for this class at all.",
     ),
     "head": Wording(
         "In the head", True,
