@@ -26,7 +26,8 @@ TIMES = {"T1": (500, 12), "T2": (4000, 100)}
 CHANGED = """
 import os, runpy, signal, sys, time
 from pathlib import Path
-from core import batches, checkpoints, inference
+from core import batches, inference
+from core.learning import checkpoints
 exec(sys.argv.pop(1))
 runpy.run_module("core.training", run_name="__main__")
 """
