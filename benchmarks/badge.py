@@ -41,7 +41,7 @@ from core.explanations.badge import CHECKS, LIMITS_FILE, VERDICTS, Badge, Check
 from core.explanations.head_frame import head_mask
 from core.explanations.methods import made
 from core.explanations.question import LAYERED, METHOD_WORDS, SLOW, Question
-from core.explanations.shortcut import LETTERS, stamped
+from core.explanations.shortcut_cohorts import LETTERS, stamped
 from core.images import to_model_input
 from core.settings import PROJECT_DIR
 

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from core.explanations.badge import CHECKS, Badge
 from core.explanations.cohort_maps import overlay
 from core.explanations.heat_figures import peaked, put_picture, tiles
-from core.explanations.shortcut import CORNER, LETTERS, VERSIONS, Result
+from core.explanations.shortcut import CORNER, Result
+from core.explanations.shortcut_cohorts import LETTERS, VERSIONS
 from core.figures import GREY, RED, TEAL, TEMPLATE
 
 #: What the trainings and versions are called in figures.
