@@ -40,9 +40,11 @@ def test_journey_through_all_pages(app, page):
     # … leads to Explain, where three pictures stand side by side.
     page.get_by_role("button", name="Explain this slice").first.click()
     expect(page.locator(".panel canvas")).to_have_count(3, timeout=120_000)
-    expect(page.locator(".panel .name").nth(2)).to_have_text("Heatmap")
+    expect(page.locator(".panel .name").nth(2)).to_have_text("Map")
+    # Downloads wait until nothing on the page refreshes itself any more.
+    page.get_by_role("button", name="Save").and_(page.locator(":enabled")).click(timeout=120_000)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as PNG").click()
+        page.get_by_role("button", name="Figure (PNG)").click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     no_exception(page)
 

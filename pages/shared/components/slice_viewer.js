@@ -335,7 +335,7 @@ class Viewer {
     this.toolButtons = TOOLS.map(([tool, name, key]) =>
       button(name, `Drag to ${name.toLowerCase()} (${key.toUpperCase()})`, () => { this.tool = tool; this.draw(); }));
     group.append(...this.toolButtons);
-    this.presets = Object.assign(make("select", "presets"), { title: "Window preset (1 to 5)" });
+    this.presets = Object.assign(make("select", "choice presets"), { title: "Window preset (1 to 5)" });
     this.presets.setAttribute("aria-label", "Window preset");
     this.presets.onchange = () => { this.usePreset(this.presets.value); this.root.focus(); };
     this.presets.onkeydown = (event) => event.stopPropagation();
@@ -363,7 +363,7 @@ class Viewer {
     this.opacityInput = slider("Heat", 1, "any", (value) => this.setLook({ opacity: value }), "How strongly the map covers the image");
     this.thresholdInput = slider("Hide below", 1, "any", (value) => this.setLook({ threshold: value }), "Hide what is weaker than this share of the map's own scale");
     this.colourLabel = make("label", "colours");
-    this.colourInput = make("select", "presets");
+    this.colourInput = make("select", "choice");
     this.colourInput.setAttribute("aria-label", "Colours of the map");
     this.colourInput.append(...Object.keys(COLOUR_MAPS).map((name) => Object.assign(make("option", "", name), { value: name })));
     this.colourInput.onchange = () => { this.setLook({ map: this.colourInput.value }); this.root.focus(); };
