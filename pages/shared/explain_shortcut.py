@@ -127,7 +127,7 @@ def _start() -> None:
         else:
             st.rerun()
     st.caption(
-        "It takes one to three minutes on two free cores, longer while others train; it goes on when this tab is "
+        "It takes about a minute on two free cores, longer while others train; it goes on when this tab is "
         "closed, and opens at once the next time."
     )
 
