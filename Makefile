@@ -3,9 +3,11 @@
 # PYTHON   interpreter to build .venv with (3.11 to 3.13); by default the first fitting one on the PATH
 # PORT     port of the app (default 8501)
 # HEADLESS 1 on servers: serve to the network without opening a browser; else only this machine is served
+# JOBS     files of tests that run side by side (default 2; each may take 2 GB and several threads)
 # GPU      1 on machines with an NVIDIA GPU: also install TensorFlow's CUDA libraries (Linux, about 3 GB)
 
 PORT ?= 8501
+JOBS ?= 2
 SERVE := $(if $(HEADLESS),--server.headless true,--server.address 127.0.0.1)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ app: install ## install what is needed and open the app (PORT=8501, HEADLESS=1 o
 install: $(VENV)/installed $(if $(filter 1,$(GPU)),$(VENV)/installed-gpu) ## install the project, so that `.venv/bin/python -m core` works from any folder (GPU=1 for CUDA)
 
 test: $(VENV)/installed-dev lint ## lint and run all tests
-	@$(BIN)/python -m pytest -m "not browser" --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -m "not browser" --numprocesses $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/installed-dev ## ruff, both as linter and as formatter
