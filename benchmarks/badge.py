@@ -39,6 +39,7 @@ from core.bundle import read_card
 from core.explanations import in_process, sanity, shortcut
 from core.explanations.badge import CHECKS, LIMITS_FILE, VERDICTS, Badge, Check
 from core.explanations.head_frame import head_mask
+from core.explanations.jury import called_at
 from core.explanations.methods import made
 from core.explanations.question import LAYERED, METHOD_WORDS, SLOW, Question
 from core.explanations.shortcut_cohorts import LETTERS, stamped
@@ -60,7 +61,7 @@ class Asked:
         self.card = read_card(run.bundle)
         self.head = "sequence"
         self.classes = self.card["classes"][self.head]
-        key = (*inference.model_key(run.bundle, self.card), self.head, in_process._stamp(run.bundle))
+        key = (*inference.model_key(run.bundle, self.card), self.head, called_at(run.bundle))
         self.twins = [in_process._twin_view(*key, seed) for seed in range(in_process._TWINS)]
         # The untrained one is none of the twins that it is compared with.
         self.view = in_process._twin_view(*key, 99) if untrained else in_process._view(*key)

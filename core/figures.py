@@ -268,18 +268,21 @@ def explanation_png(
     canvas = Image.new("RGB", (3 * side + 4 * gap, head + side + foot + 26), "white")
     draw, ink, soft = ImageDraw.Draw(canvas), "#17242b", "#5f6f78"
     width = canvas.width - 2 * gap
-    _line(draw, (gap, 12), title, 19, ink, width)
-    _line(draw, (gap, 40), answer, 17, soft, width)
+    fitted_line(draw, (gap, 12), title, 19, ink, width)
+    fitted_line(draw, (gap, 40), answer, 17, soft, width)
     for place, (name, panel) in enumerate(panels):
         left = gap + place * (side + gap)
         canvas.paste("black", (left, head, left + side, head + side))
         canvas.paste(panel, (left + (side - size[0]) // 2, head + (side - size[1]) // 2))
-        _line(draw, (left, head + side + 6), name, 15, soft, side)
-    _line(draw, (gap, head + side + 30), NOT_FOR_CLINICAL_USE, 15, "#b4444a", width)
+        fitted_line(draw, (left, head + side + 6), name, 15, soft, side)
+    fitted_line(draw, (gap, head + side + 30), NOT_FOR_CLINICAL_USE, 15, "#b4444a", width)
     canvas.save(path, "PNG")
 
 
-def _line(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
+def fitted_line(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int
+) -> None:
+    """Write words into a picture, cut short with … where they are wider than `width` pixels."""
     font = ImageFont.load_default(size)
     whole = text
     while text and draw.textlength(text, font) > width:

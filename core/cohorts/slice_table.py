@@ -127,6 +127,17 @@ def typed(rows: pd.DataFrame | list[dict], columns: Mapping[str, str]) -> pd.Dat
     return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
 
 
+def orientation_numbers(text: Any) -> list[float] | None:
+    """Read a table's ``orientation``: *ImageOrientationPatient*, joined by a backslash; None where there is none.
+
+    Examples
+    --------
+    >>> orientation_numbers("1\\\\0\\\\0\\\\0\\\\1\\\\0"), orientation_numbers(float("nan"))
+    ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], None)
+    """
+    return [float(number) for number in text.split("\\")] if isinstance(text, str) and text else None
+
+
 def slice_key(row: Mapping | pd.Series) -> str:
     """Name a slice by its instance and frame; unique within a cohort.
 

@@ -31,7 +31,7 @@ import pandas as pd
 from core import batches, cohort, runs
 from core.analysis import analyses
 from core.analysis.stress import sample
-from core.cohorts.slice_table import Cohort, replaced, slice_keys
+from core.cohorts.slice_table import Cohort, orientation_numbers, replaced, slice_keys
 from core.errors import CoreError, InputError, RunError
 from core.explanations import in_process
 from core.explanations.head_frame import BOX, GRID, head_mask, share_outside, to_frame
@@ -248,20 +248,9 @@ def in_frame(picture: np.ndarray, heat: np.ndarray, row: dict[str, Any]) -> tupl
     field = slice(g.top, g.top + g.height), slice(g.left, g.left + g.width)
     mask = np.zeros(picture.shape, bool)
     mask[field] = head_mask(picture[field])
-    orientation = orientation_of(row.get("orientation"))
+    orientation = orientation_numbers(row.get("orientation"))
     framed = [to_frame(values[field], mask[field], row["plane"], orientation) for values in (heat, picture)]
     return np.stack(framed), share_outside(heat, mask), float(1 - mask.mean())
-
-
-def orientation_of(text: Any) -> tuple[float, ...] | None:
-    """Read a slice table's orientation, six numbers joined by a backslash; None where there is none.
-
-    Examples
-    --------
-    >>> orientation_of("1\\\\0\\\\0\\\\0\\\\1\\\\0"), orientation_of(float("nan"))
-    ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
-    """
-    return tuple(float(word) for word in text.split("\\")) if isinstance(text, str) and text else None
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from core import bundle as bundles
 from core import inference
 from core.errors import InputError
 from core.explanations.badge import Badge
-from core.explanations.jury import JURY_FILE, Jury, unit
+from core.explanations.jury import Jury, called_at, unit
 from core.explanations.question import LAYERED, Maps, Question
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def explain_local(
     images = inference.checked_images(images, card)
     classes = _checked_classes(card, question)
     if partner is None:
-        view = _view(*inference.model_key(bundle, card), question.head, _stamp(bundle))
+        view = _view(*inference.model_key(bundle, card), question.head, called_at(bundle))
     else:
         view, classes = _partner_view(bundle, card, partner), [PARTNER]
     layer = question.layer or card.get("cam_layer", "")
@@ -90,7 +90,7 @@ def layers_local(bundle: Path, head: str) -> tuple[str, ...]:
     """Name the layers that maps of a head can be made at, the coarsest last; none for a model without convolution."""
     from core.explanations.scores import map_layers
 
-    return tuple(map_layers(_view(*inference.model_key(bundle, bundles.read_card(bundle)), head, _stamp(bundle))))
+    return tuple(map_layers(_view(*inference.model_key(bundle, bundles.read_card(bundle)), head, called_at(bundle))))
 
 
 def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Badge]:
@@ -124,7 +124,7 @@ def measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[
     maps = explain_local(bundle, images, question)
     classes = card["classes"][question.head]
     rival = None if question.against is None else classes.index(question.against)
-    key = (*inference.model_key(bundle, card), question.head, _stamp(bundle))
+    key = (*inference.model_key(bundle, card), question.head, called_at(bundle))
     view = _view(*key)
 
     def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -141,11 +141,6 @@ def measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[
         {"target": target, "values": found.values(row), "empty": not maps.heat[row].any()}
         for row, target in enumerate(maps.targets)
     ]
-
-
-def _stamp(bundle: Path) -> int:
-    path = Path(bundle) / JURY_FILE
-    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @functools.lru_cache(maxsize=_VIEWS)

@@ -238,11 +238,10 @@ def read(name: str, model: registry.Model) -> NamedJury:
 def _read(path: Path) -> NamedJury:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            values = {one.name: stored[one.name] for one in fields(Jury)}
+            jury = Jury.of(stored)
             facts = json.loads(str(stored["facts"]))
             trial = Trial(stored["trial_cosines"], stored["trial_truths"], facts.pop("how"))
-        words = {name: tuple(map(str, values[name])) for name in ("classes", "labels", "patients", "keys")}
-        made = NamedJury(jury=Jury(**{**values, **words}), trial=trial, **facts)
+        made = NamedJury(jury=jury, trial=trial, **facts)
         m = len(made.jury.codes)
         sound = np.isfinite(made.jury.embeddings).all() and len(made.jury.pictures) == m == len(made.jury.keys)
         fits = sound and len(made.jury.embeddings) == m and trial.cosines.size == m * len(trial.truths)

@@ -6,6 +6,7 @@ and the class's references, and the probabilities are a softmax over these score
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from core.errors import BundleError
 COSINE_SCALE = 10.0
 
 JURY_FILE = "jury.npz"
+
+
+def called_at(folder: Path) -> int:
+    """Tell when a bundle's jury was called, in nanoseconds; 0 where there is none."""
+    path = Path(folder) / JURY_FILE
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,12 @@ class Jury:
         if not path.is_file():
             raise BundleError(f"There is no {JURY_FILE} in this Siamese run. Evaluate the run; that calls its jury.")
         with np.load(path, allow_pickle=False) as stored:
-            values = {field.name: stored[field.name] for field in fields(cls)}
+            return cls.of(stored)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, np.ndarray]) -> "Jury":
+        """Take a jury from the arrays of a file that holds one, by the names of its attributes."""
+        values = {field.name: stored[field.name] for field in fields(cls)}
         words = {name: tuple(map(str, values[name])) for name in ("classes", "labels", "patients", "keys")}
         return cls(**{**values, **words})
 

@@ -275,9 +275,14 @@ def _trial_rows(
     if len(chosen) < _FEWEST_TRIED or set(words[chosen]) != set(classes):
         return nothing
     rows = rows.iloc[chosen]
-    kind = "validation slices" if validation.any() else "slices of patients who are not in it"
-    how = f"{len(rows)} {kind} ({rows['PatientID'].nunique()} patients)"
+    how = _tried_on(rows["PatientID"], bool(validation.any()))
     return rows.drop(columns="word"), np.array([classes.index(word) for word in words[chosen]]), how
+
+
+def _tried_on(patients: pd.Series, validation: bool) -> str:
+    """Say on whose slices a jury was tried; empty without any."""
+    kind = "validation slices" if validation else "slices of patients who are not in it"
+    return f"{len(patients)} {kind} ({patients.nunique()} patients)" if len(patients) else ""
 
 
 def head_of(classes: tuple[str, ...]) -> str:
@@ -320,11 +325,10 @@ def of_run(run: runs.Run) -> NamedJury:
     known = rows["y_true"].isin(made.classes) & ~rows["PatientID"].isin(made.patients)
     validation = known & (rows["split"] == "validation")
     tried = np.flatnonzero(validation if validation.any() else known & (rows["split"] != "train"))
-    kind = "validation slices" if validation.any() else "slices of patients who are not in it"
     trial = Trial(
         (unit(embeddings[tried]) @ made.embeddings.T).astype(np.float32),
         np.array([made.classes.index(word) for word in rows["y_true"].iloc[tried]], int),
-        f"{len(tried)} {kind} ({rows['PatientID'].iloc[tried].nunique()} patients)" if len(tried) else "",
+        _tried_on(rows["PatientID"].iloc[tried], bool(validation.any())),
     )
     ((_, temperature),) = card["temperature"].items()
     return NamedJury(

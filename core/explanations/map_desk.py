@@ -316,7 +316,7 @@ def _pace_of(ask: Ask) -> tuple:
     return ask.stamp, *((question.method, question.layer, question.passes) if isinstance(question, Question) else ())
 
 
-# What the two desks do ----------------------------------------------------------------------------------------
+# What the desks do ----------------------------------------------------------------------------------------
 
 
 def make_maps(batch: Sequence[Ask]) -> list[Result | None]:
@@ -345,8 +345,8 @@ def _each(batch: Sequence[Ask], make: Callable) -> list[Result | None]:
             read[at] = ask.read()
         except CoreError as error:
             results[at] = Failed(f"This slice cannot be read: {error}")
-    for part in [list(read)] if read else []:
-        results |= _tried(batch, read, part, make)
+    if read:
+        results |= _tried(batch, read, list(read), make)
     return [results[at] for at in range(len(batch))]
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from core import figures
 from core.errors import InputError
@@ -161,15 +161,15 @@ def contact_sheet(
     width = max(gap + per_row * (side + gap), 760)
     canvas = Image.new("RGB", (width, head + rows * (side + label + gap) + foot), "white")
     draw = ImageDraw.Draw(canvas)
-    _write(draw, (gap, 14), title, 21, "#17242b", width - 2 * gap)
-    _write(draw, (gap, 46), subtitle, 16, "#5f6f78", width - 2 * gap)
+    figures.fitted_line(draw, (gap, 14), title, 21, "#17242b", width - 2 * gap)
+    figures.fitted_line(draw, (gap, 46), subtitle, 16, "#5f6f78", width - 2 * gap)
     for at, tile in enumerate(tiles):
         left, top = gap + at % per_row * (side + gap), head + at // per_row * (side + label + gap)
         canvas.paste("black", (left, top, left + side, top + side))
         picture = _overlay(tile, side, opacity)
         canvas.paste(picture, (left + (side - picture.width) // 2, top + (side - picture.height) // 2))
-        _write(draw, (left, top + side + 3), tile.title, 14, "#5f6f78", side)
-    _write(draw, (gap, canvas.height - 26), NOT_FOR_CLINICAL_USE, 15, "#b4444a", width - 2 * gap)
+        figures.fitted_line(draw, (left, top + side + 3), tile.title, 14, "#5f6f78", side)
+    figures.fitted_line(draw, (gap, canvas.height - 26), NOT_FOR_CLINICAL_USE, 15, "#b4444a", width - 2 * gap)
     file = BytesIO()
     canvas.save(file, "PNG")
     return file.getvalue()
@@ -184,10 +184,3 @@ def _overlay(tile: MapTile, side: int, opacity: float) -> Image.Image:
         return picture
     colours = Image.fromarray(figures.viridis(tile.heat)).resize(size, Image.Resampling.BILINEAR)
     return Image.blend(picture, colours, opacity)
-
-
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
-    font = ImageFont.load_default(size)
-    while len(text) > 1 and draw.textlength(text, font) > width:
-        text = text[:-2].rstrip("…") + "…"
-    draw.text(place, text, font=font, fill=colour)

@@ -15,7 +15,7 @@ import numpy as np
 
 from core import bundle as bundles
 from core.batches import content_keys
-from core.explanations.jury import JURY_FILE
+from core.explanations.jury import called_at
 from core.explanations.question import Maps, Question
 from core.learning import feature_store
 
@@ -66,8 +66,7 @@ def stamp(bundle: Path) -> str:
 
 
 def _model(bundle: Path, sha256: str) -> str:
-    jury = Path(bundle) / JURY_FILE
-    return f"{sha256[:24]}-{jury.stat().st_mtime_ns if jury.exists() else 0}"
+    return f"{sha256[:24]}-{called_at(bundle)}"
 
 
 def _name(bundle: Path, sha256: str, question: Question) -> str:

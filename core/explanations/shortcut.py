@@ -196,7 +196,7 @@ def measure(made: dict[str, Run], cohorts: dict[str, Cohort], report: Report) ->
     heat = {}
     for number, (training, run) in enumerate(made.items(), len(made)):
         report(number, 3 * len(made), f"Making maps of {TRAININGS[training][0]!r}")
-        heat[training] = _heat(run, inputs["letters"], answers[training]["letters"])
+        heat[training] = inference.get_explainer().explain(run.bundle, inputs["letters"], _QUESTION).heat
     few, badged = _few_of_each(truth), {}
     for number, (training, run) in enumerate(made.items(), 2 * len(made)):
         report(number, 3 * len(made), f"Checking maps of {TRAININGS[training][0]!r}")
@@ -250,9 +250,9 @@ def corner_share(heat: np.ndarray) -> float:
     >>> corner_share(np.eye(8)), CORNER**2
     (0.25, 0.0625)
     """
-    side = round(CORNER * len(heat))
-    total = float(np.sum(heat, dtype=np.float64))
-    return float(np.sum(heat[:side, :side], dtype=np.float64)) / total if total > 0 else float("nan")
+    side, elsewhere = round(CORNER * len(heat)), np.ones(heat.shape, bool)
+    elsewhere[:side, :side] = False
+    return share_outside(heat, elsewhere)
 
 
 def _tested(made: dict[str, Run], cohorts: dict[str, Cohort]) -> dict[str, pd.DataFrame]:
@@ -264,17 +264,6 @@ def _tested(made: dict[str, Run], cohorts: dict[str, Cohort]) -> dict[str, pd.Da
     if rows.empty:
         raise RunError("The two trainings have no test patient in common. Start the demonstration anew.")
     return {version: one.table.set_index("path", drop=False).loc[rows["path"]] for version, one in cohorts.items()}
-
-
-def _heat(run: Run, pictures: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    heat = np.zeros_like(pictures)
-    for name in np.unique(answers):
-        at = np.flatnonzero(answers == name)
-        for start in range(0, len(at), 16):
-            piece = at[start : start + 16]
-            question = Question(_QUESTION.head, str(name))
-            heat[piece] = inference.get_explainer().explain(run.bundle, pictures[piece], question).heat
-    return heat
 
 
 def _mean(values: list[float]) -> float:

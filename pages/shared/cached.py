@@ -1076,18 +1076,6 @@ def _model_input(subject_id: str, size: int, _subject) -> tuple[np.ndarray, imag
     return images.to_model_input(_subject.pixels, _subject.spacing_mm, size)
 
 
-def predict(run: runs.Run, subject) -> dict[str, np.ndarray]:
-    """Calibrated probabilities of each head for one slice."""
-    return _predict(run.id, subject.id, _stamp(run.bundle / "card.json"), run, subject)
-
-
-@st.cache_data(max_entries=512, show_spinner=False)
-def _predict(run_id: str, subject_id: str, stamp: tuple, _run: runs.Run, _subject) -> dict[str, np.ndarray]:
-    image, _ = _model_input(subject_id, _run.card()["input_shape"][0], _subject)
-    answer = inference.get_worker().predict(_run.bundle, image[None])
-    return {head: proba[0] for head, proba in answer.heads.items()}
-
-
 def explain(run: runs.Run, subject, question: Question) -> Maps:
     """The map of one slice, on the slice's own grid; waits for it, so not for a page's own thread."""
     return _explain(run.id, subject.id, map_store.stamp(run.bundle), question, run, subject)

@@ -1,13 +1,13 @@
 """The stress bench: what to expect of a model where slices are worse."""
 
+from functools import partial
+
 import streamlit as st
 
 from core import runs
 from core.analysis import stress
 from core.analysis.stress_changes import CHANGES, change_named
-from core.cohorts.pace import spelled
-from core.errors import CoreError
-from pages.shared import cached, widgets
+from pages.shared import cached, side_job, widgets
 from pages.shared.errors_choice import Chosen
 
 _MOST_SLICES = 100
@@ -23,7 +23,9 @@ def draw(chosen: Chosen) -> None:
     run = chosen.run
     status = stress.status(run)
     if status["state"] == "running":
-        _follow(run.id)
+        side_job.follow(
+            partial(stress.status, run), partial(stress.cancel, run), "Changing slices and asking the model: "
+        )
         return
     drawn = cached.analysis(run, "stress_curves.parquet")
     if status["state"] in ("failed", "interrupted"):
@@ -114,29 +116,5 @@ def _start(run: runs.Run) -> None:
         help=f"Spread over patients. Each is changed in {len(stress.STEPS) - 1} ways.",
     )  # fmt: skip
     seconds = cached.stress_seconds(run, slices)
-    if right.button("Start the bench", type="primary", icon=":material/play_arrow:", width="stretch"):
-        try:
-            stress.start(run, slices)
-        except CoreError as error:
-            st.error(str(error))
-        else:
-            st.rerun()
-    said = f"It takes about {spelled(seconds)} on this machine" if seconds else (
-        "How long it takes is seen after the first slices; some seconds for a small network"
-    )  # fmt: skip
-    st.caption(f"{said}, and can be cancelled. Nothing else waits for it.")
-
-
-@st.fragment(run_every=0.7)
-def _follow(run_id: str) -> None:
-    """Show how far a bench is, with a button that ends it; redraw the page when it has ended."""
-    run = runs.read_run(run_id)
-    status = stress.status(run)
-    if status["state"] != "running":
-        st.rerun()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    share = min(1.0, status["done"] / status["total"]) if status["total"] else 0.0
-    bar.progress(share, text=f"Changing slices and asking the model: {status['message']}")
-    if button.button("Cancel", icon=":material/close:", width="stretch"):
-        stress.cancel(run)
-        st.rerun()
+    side_job.starter(right, "Start the bench", partial(stress.start, run, slices), width="stretch")
+    side_job.how_long(seconds, "some seconds")

@@ -1,14 +1,14 @@
 """Maps of many slices together: where decisions are made, by class and plane."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from core import runs
-from core.cohorts.pace import spelled
-from core.errors import CoreError
 from core.explanations import cohort_maps, heat_figures
 from core.explanations.question import METHOD_WORDS, Question
-from pages.shared import cached, state, widgets
+from pages.shared import cached, side_job, state, widgets
 from pages.shared.components.thumbnail_grid import Tile, sheet, thumbnail_grid
 
 _MOST_SLICES = 60
@@ -24,7 +24,9 @@ def draw(run: runs.Run) -> None:
     question = _question(run)
     status = cohort_maps.status(run, question)
     if status["state"] == "running":
-        _follow(run.id, question)
+        side_job.follow(
+            partial(cohort_maps.status, run, question), partial(cohort_maps.cancel, run, question), "Making maps: "
+        )
         return
     if status["state"] in ("failed", "interrupted", "cancelled"):
         st.warning(f"{status['message'].rstrip('.')}. What was done by then is kept.", icon=":material/error:")
@@ -127,29 +129,5 @@ def _start(run: runs.Run, question: Question) -> None:
         run, cohort_maps.name_of(question, ".json"), cohort_maps.estimate_s, run, question, slices,
         at=(question.head, question.method, slices),
     )  # fmt: skip
-    if right.button("Make the maps", type="primary", icon=":material/play_arrow:", width="stretch"):
-        try:
-            cohort_maps.start(run, question, slices)
-        except CoreError as error:
-            st.error(str(error))
-        else:
-            st.rerun()
-    said = f"It takes about {spelled(seconds)} on this machine" if seconds else (
-        "How long it takes is seen after the first slices; less than a minute for a small network"
-    )  # fmt: skip
-    st.caption(f"{said}, and can be cancelled. Nothing else waits for it.")
-
-
-@st.fragment(run_every=0.7)
-def _follow(run_id: str, question: Question) -> None:
-    """Show how far the maps are, with a button that ends it; redraw the page when they have ended."""
-    run = runs.read_run(run_id)
-    status = cohort_maps.status(run, question)
-    if status["state"] != "running":
-        st.rerun()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    share = min(1.0, status["done"] / status["total"]) if status["total"] else 0.0
-    bar.progress(share, text=f"Making maps: {status['message']}")
-    if button.button("Cancel", icon=":material/close:", width="stretch"):
-        cohort_maps.cancel(run, question)
-        st.rerun()
+    side_job.starter(right, "Make the maps", partial(cohort_maps.start, run, question, slices), width="stretch")
+    side_job.how_long(seconds, "less than a minute")

@@ -6,7 +6,7 @@ from core import runs
 from core.errors import CoreError
 from core.explanations import shortcut
 from core.explanations import shortcut_figures as drawn
-from pages.shared import cached, explain_badge, state, widgets
+from pages.shared import cached, explain_badge, side_job, state, widgets
 
 
 def draw(run: runs.Run) -> None:
@@ -18,7 +18,7 @@ def draw(run: runs.Run) -> None:
     )
     status = shortcut.status()
     if status["state"] == "running":
-        _follow()
+        side_job.follow(shortcut.status, shortcut.cancel)
         return
     if status["state"] in ("failed", "interrupted", "cancelled"):
         st.warning(f"{status['message'].rstrip('.')}. What was done by then is kept.", icon=":material/error:")
@@ -119,28 +119,8 @@ def _is_there(run_id: str) -> bool:
 
 
 def _start() -> None:
-    if st.button("Run the demonstration", type="primary", icon=":material/play_arrow:"):
-        try:
-            shortcut.start()
-        except CoreError as error:
-            st.error(str(error))
-        else:
-            st.rerun()
+    side_job.starter(st, "Run the demonstration", shortcut.start)
     st.caption(
         "It takes about a minute on two free cores, longer while others train; it goes on when this tab is "
         "closed, and opens at once the next time."
     )
-
-
-@st.fragment(run_every=0.7)
-def _follow() -> None:
-    """Show how far it is, with a button that ends it; redraw the page when it has ended."""
-    status = shortcut.status()
-    if status["state"] != "running":
-        st.rerun()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    share = min(1.0, status["done"] / status["total"]) if status["total"] else 0.0
-    bar.progress(share, text=status["message"])
-    if button.button("Cancel", icon=":material/close:", width="stretch"):
-        shortcut.cancel()
-        st.rerun()

@@ -10,14 +10,13 @@ import pandas as pd
 
 from core import images, runs, studies
 from core.batches import label_values
-from core.errors import InputError
 from core.explanations.map_desk import Ask
 from core.explanations.question import Question
 from core.sandbox import get_sandbox
 from pages.shared import cached, state
 from pages.shared.components.slice_viewer import Piece, Stack, one_slice
 from pages.shared.stacks import order_words, spacing_of
-from pages.shared.subject import Subject, from_cohort, from_study
+from pages.shared.subject import Subject, cohort_of, from_cohort, from_study, slices_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +105,8 @@ def _asks(series: Series, bundle: Path, size: int, stamp: str, question: Questio
 
 
 def in_cohort(name: str | None, key: str) -> Series:
-    """Return the series that a cohort's slice belongs to.
-
-    Raises
-    ------
-    InputError
-        The cohort has no such slice.
-    """
-    made = cached.open_cohort(name) if name else None
-    if made is None or key not in made.table.index:
-        raise InputError(f"Cohort {name!r} has no slice {key!r}. Choose the cohort that it belongs to in the sidebar.")
+    """Return the series that a cohort's slice belongs to; raises as `cohort_of`."""
+    made = cohort_of(name, key)
     uid = made.table.at[key, "SeriesInstanceUID"]
     rows = cached.series_rows(made, uid)
     stack = cached.stack(made, uid)
@@ -128,10 +119,8 @@ def in_cohort(name: str | None, key: str) -> Series:
 
 
 def in_study(study: studies.Study, item: int) -> Series:
-    """Return the series that a slice of a dropped study belongs to, by its row."""
-    slices = cached.study_tables(study)[0]
-    if not 0 <= item < len(slices):
-        raise InputError(f"This study has {len(slices)} slices; received number {item}.")
+    """Return the series that a slice of a dropped study belongs to, by its row; raises as `slices_of`."""
+    slices = slices_of(study, item)
     uid = slices.iloc[item]["SeriesInstanceUID"]
     stack, rows = cached.study_stack(study, uid)
     piece = partial(cached.study_piece, study, uid)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core import images
+from core.cohorts.slice_table import orientation_numbers
 from core.cohorts.stack_links import StackPlace
 from core.cohorts.window_presets import window_presets
 from core.errors import UnreadableFile
@@ -27,8 +28,7 @@ ReadPixels = Callable[[str, int], np.ndarray]
 
 def orientation_of(row: pd.Series) -> list[float] | None:
     """Return the six numbers of *ImageOrientationPatient*; None where the header does not tell."""
-    text = row["orientation"]
-    return [float(number) for number in text.split("\\")] if isinstance(text, str) and text else None
+    return orientation_numbers(row["orientation"])
 
 
 def letters_of(row: pd.Series) -> dict[str, str]:
@@ -164,5 +164,5 @@ def order_words(rows: pd.DataFrame) -> str:
 def where_it_lies(rows: pd.DataFrame, frame_of_reference: str | None) -> StackPlace:
     """Return what decides how this series can be linked to another."""
     texts = rows["orientation"].dropna().unique()
-    orientations = [[float(number) for number in text.split("\\")] for text in texts if text]
+    orientations = [orientation_numbers(text) for text in texts if text]
     return StackPlace(orientations, bool(rows["position_mm"].notna().all()), frame_of_reference)
