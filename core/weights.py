@@ -78,18 +78,18 @@ class Recipe:
         Seed of everything. People are numbered from ``1000 * (random_state + 1)``, away from the demo cohort's.
     """
 
-    persons: int = 100
+    persons: int = 140
     held_back: int = 8
     slices_per_person: int = 500
     others: float = 0.1
     odds: Nuisances = field(default_factory=Nuisances)
     size: int = images.MODEL_SIZE
-    epochs: int = 20
-    batch_size: int = 64
+    epochs: int = 22
+    batch_size: int = 128
     dtype_policy: str = "mixed_bfloat16"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     changes: float = 1.0
-    tones: float = 1.0
+    tones: float = 0.5
     teachers: tuple[float, ...] = ()
     random_state: int = 0
 

@@ -100,4 +100,4 @@ class Changes(keras.layers.Layer):
         s = self.strength
         kernel = np.outer([1, 2, 1], [1, 2, 1]).astype("float32")[..., None, None] / 16
         smooth = ops.depthwise_conv(x, kernel, padding="same")
-        return x + self._uniform(x, -0.8 * s, 0.6 * s) * (x - smooth)
+        return x + self._uniform(x, -0.8 * s, 1.2 * s) * (x - smooth)

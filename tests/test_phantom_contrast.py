@@ -17,12 +17,14 @@ T1_LOW, T1_HIGH, T2, T2_STAR, DENSITY, ADC, FA, AGENT = range(8)
 #: From bright to dark, whatever the protocol of the sequence and at both field strengths.
 ORDERS = {
     "T1": ["white_matter>grey_matter>csf", "fat>white_matter", "white_matter>oedema>csf", "grey_matter>vein"],
-    "T1CE": ["white_matter>grey_matter>csf", "rim>white_matter", "vein>white_matter", "pituitary>white_matter",
+    "T1CE": ["white_matter>grey_matter>csf", "rim>white_matter", "pituitary>white_matter",
              "meningioma>white_matter", "rim>necrosis"],
-    "T2": ["csf>oedema>grey_matter>white_matter", "lesion>grey_matter", "grey_matter>muscle", "white_matter>bone"],
+    # A short repetition keeps fluid from recovering, so that oedema may come up to it.
+    "T2": ["oedema>grey_matter>white_matter", "csf>grey_matter", "lesion>grey_matter", "grey_matter>muscle",
+           "white_matter>bone"],
     "FLAIR": ["oedema>grey_matter>white_matter>csf", "lesion>grey_matter", "rim>white_matter", "grey_matter>cavity"],
     "PD": ["grey_matter>white_matter>bone", "oedema>white_matter", "white_matter>artery"],
-    "DWI": ["grey_matter>white_matter>csf", "lesion>csf", "white_matter>vitreous", "white_matter>fat"],
+    "DWI": ["grey_matter>white_matter>csf", "lesion>csf", "white_matter>vitreous"],
     "ADC": ["csf>necrosis>oedema>grey_matter>white_matter"],
     "FA": ["white_matter>grey_matter>csf", "white_matter>deep_grey", "nerve>grey_matter", "white_matter>oedema"],
     "BOLD": ["grey_matter>vein", "white_matter>pallidum", "white_matter>fat", "grey_matter>bone"],
@@ -179,12 +181,50 @@ def test_spin_echo_recovers_with_t1_and_longer_at_3_t():
     assert (AVERAGE[T2_STAR] < AVERAGE[T2]).all() and (AVERAGE[T2, tissue] < AVERAGE[T1_LOW, tissue]).all()
 
 
-@pytest.mark.parametrize("kind", ["ir", "mprage"])
-def test_inversion_nulls_a_tissue_at_its_own_inversion_time(kind):
+def test_inversion_nulls_a_tissue_at_its_own_inversion_time():
     t1, tr = AVERAGE[T1_HIGH, ID["csf"]], 8000
     null = t1 * np.log(2 / (1 + np.exp(-tr / t1)))
-    nulled, later = (of(Protocol("T1", kind, tr, 10, ti, 9, 3.0), "csf") for ti in (null, 2 * null))
+    nulled, later = (of(Protocol("T1", "ir", tr, 10, ti, 9, 3.0), "csf") for ti in (null, 2 * null))
     assert nulled < 1e-4 < 0.1 < later
+
+
+@pytest.mark.parametrize("tissue", ["white_matter", "grey_matter", "csf"])
+def test_mprage_is_what_its_pulses_leave_when_played_one_by_one(tissue):
+    t1, flip, spacing, echoes = AVERAGE[T1_HIGH, ID[tissue]], 9.0, 7.0, 140
+    protocol = Protocol("T1", "mprage", 2000, 0, 950, flip, 3.0, three_d=True)
+
+    def recovered(magnetisation, time):
+        return 1 - (1 - magnetisation) * np.exp(-time / t1)
+
+    magnetisation, waits = 1.0, 950 - echoes * spacing / 2
+    for _ in range(30):
+        magnetisation = recovered(-magnetisation, waits)
+        for echo in range(echoes):
+            if echo == echoes // 2:
+                middle = magnetisation
+            magnetisation = recovered(magnetisation * np.cos(np.deg2rad(flip)), spacing)
+        magnetisation = recovered(magnetisation, 2000 - 950 - echoes * spacing / 2)
+    assert contrast._mprage(t1, protocol, echoes * spacing) == pytest.approx(middle, abs=2e-3)
+
+
+def test_mprage_tells_white_from_grey_matter_less_than_its_inversion_alone():
+    protocol = Protocol("T1", "mprage", 2000, 0, 950, 9, 3.0, three_d=True)
+    white, grey = (AVERAGE[T1_HIGH, ID[name]] for name in ("white_matter", "grey_matter"))
+    alone = np.divide(*(abs(1 - 2 * np.exp(-950 / t1) / (1 + np.exp(-2000 / t1))) for t1 in (white, grey)))
+    assert 1.3 < contrast._mprage(white, protocol, 1000) / contrast._mprage(grey, protocol, 1000) < 0.9 * alone
+
+
+def test_echo_trains_weigh_t2_less_than_their_echo_time_says():
+    single, train = (
+        np.mean(
+            [
+                np.divide(*contrast.signal(AVERAGE, protocol, np.random.default_rng(seed))[[ID["csf"], ID["muscle"]]])
+                for seed in range(20)
+            ]
+        )
+        for protocol in (Protocol("T2", "se", 4000, 100), Protocol("T2", "se", 4000, 100, echo_train_length=15))
+    )
+    assert 0.4 * single < train < 0.9 * single
 
 
 def test_gradient_echo_is_brightest_at_the_ernst_angle():

@@ -10,7 +10,10 @@ without a barrier takes up part of that. The low diffusion of an acute infarct i
 49:113 (1997). Perfusion of grey and white matter follows Parkes et al., Magn Reson Med 51:736 (2004), and their blood
 volume Leenders et al., Brain 113:27 (1990). Shares of protons bound to macromolecules are those of Stanisz et al. for
 white and grey matter, muscle, nerve and blood, and guesses between them for others; the pulses of echo trains in other
-slices saturate them (Melki and Mulkern, Magn Reson Med 24:189, 1992), which costs white matter most.
+slices saturate them (Melki and Mulkern, Magn Reson Med 24:189, 1992), which costs white matter most. Refocusing by
+less than 180° keeps part of the magnetisation along the field, so that trains weigh T2 less than their echo time says
+(Busse et al., Magn Reson Med 55:1030, 2006). The steady state of MPRAGE follows Deichmann et al., NeuroImage 12:112
+(2000).
 """
 
 from dataclasses import dataclass, replace
@@ -73,6 +76,12 @@ _FLOW, _VOLUME = np.array([_BLOOD.get(name, (5, 2)) for name in TISSUES], np.flo
 _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
 #: Kinds of protocol whose pixels are computed from several pictures.
 MAPS = ("adc", "fa", "cbf", "cbv")
+#: Share of the echo time that weighs T2 in two-dimensional trains: refocusing pulses differ, and profiles of slices.
+_REFOCUSED = (0.75, 0.95)
+#: What magnetisation transfer costs white matter in them.
+_SATURATED = (0.05, 0.25)
+#: Length of an MPRAGE readout, which parallel imaging shortens, and the time between its echoes, ms.
+_READOUT_MS, _ECHO_SPACING_MS = (600.0, 1200.0), 7.0
 RELAXIVITY_R1 = 4.5e-3  # L / mmol / ms
 RELAXIVITY_R2 = 5.5e-3
 FATTY = np.isin(np.arange(len(TISSUES)), [ID["fat"], ID["marrow"]])
@@ -212,6 +221,25 @@ def _null(tr: float) -> float:
     return 4200 * np.log(2 / (1 + np.exp(-tr / 4200)))
 
 
+def _mprage(t1: np.ndarray, protocol: Protocol, readout: float) -> np.ndarray:
+    """Longitudinal magnetisation, as a share, at the middle of an MPRAGE readout (ms long) in its steady state.
+
+    The readout's many small pulses drive the magnetisation towards a saturation of its own, faster than T1 would: less
+    contrast than an inversion alone gives.
+    """
+    tr, ti = protocol.TR, protocol.TI
+    readout = min(readout, 1.8 * ti, 1.8 * (tr - ti))
+    driven = 1 / (1 / t1 - np.log(np.cos(np.deg2rad(protocol.flip_deg))) / _ECHO_SPACING_MS)
+    level = driven / t1
+    before, half, after = (
+        np.exp(-(ti - readout / 2) / t1), np.exp(-readout / 2 / driven), np.exp(-(tr - ti - readout / 2) / t1)
+    )  # fmt: skip
+    # What an inversion finds is what it left a TR ago, after waiting, readout and recovery: linear, so solved at once.
+    end = level + (1 - level) * half**2
+    found = (1 - after + end * after - before * half**2 * after) / (1 + before * half**2 * after)
+    return level + (1 - (1 + found) * before - level) * half
+
+
 def personal_tissue(rng: np.random.Generator) -> np.ndarray:
     """Draw one person's tissue values around the table's, shape (8, tissues), same rows as the table."""
     spread = np.exp(rng.normal(0, 0.07, _VALUES.shape)).astype(np.float32)
@@ -246,6 +274,9 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
         t2_star = 1 / (1 / t2_star + 2 * RELAXIVITY_R2 * agent)
     tr, te, ti = protocol.TR, protocol.contrast_TE, protocol.TI
     kind = protocol.kind
+    train = protocol.echo_train_length > 4 and not protocol.three_d
+    if train:
+        te *= rng.uniform(*_REFOCUSED)
     artery, vein = ID["artery"], ID["vein"]
 
     if kind == "se":
@@ -254,7 +285,7 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
         # magnitude image; with a long TR the inversion starts from nearly full magnetisation
         out = density * np.abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
     elif kind == "mprage":
-        out = density * np.abs(1 - 2 * np.exp(-ti / t1) / (1 + np.exp(-tr / t1))) * np.exp(-te / t2_star)
+        out = density * np.abs(_mprage(t1, protocol, rng.uniform(*_READOUT_MS))) * np.exp(-te / t2_star)
     elif kind in ("gre", "swi", "epi_gre", "tof"):
         flip = np.deg2rad(protocol.flip_deg)
         e1 = np.exp(-tr / t1)
@@ -282,17 +313,17 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
     flow = rng.uniform(0, 1)
     if kind in ("se", "ir"):
         out[artery] *= rng.uniform(0.05, 0.35)  # flow void
-        out[vein] *= rng.uniform(0.7, 1.0) if protocol.contrast_agent else rng.uniform(0.1, 0.7)
+        out[vein] *= rng.uniform(0.3, 1.0) if protocol.contrast_agent else rng.uniform(0.1, 0.7)
     elif kind in ("gre", "mprage") and flow > 0.4:
         out[artery] = max(out[artery], rng.uniform(0.8, 1.8) * out[ID["white_matter"]])  # inflow
-    if protocol.echo_train_length > 4 and not protocol.three_d:
-        out *= 1 - rng.uniform(0.1, 0.33) * _TRANSFER  # magnetisation transfer
+    if train:
+        out *= 1 - rng.uniform(*_SATURATED) * _TRANSFER
     if protocol.fat_sat:
         out[FATTY] *= rng.uniform(0.05, 0.35)
     elif protocol.echo_train_length > 4:
-        out[FATTY] *= rng.uniform(1.0, 1.7)  # J-coupling is undone by short echo spacing
+        out[FATTY] *= rng.uniform(1.1, 2.3)  # J-coupling is undone by short echo spacing
     if kind in ("epi_se", "epi_gre"):
-        out[FATTY] *= rng.uniform(0.0, 0.4)
+        out[FATTY] *= rng.uniform(0.2, 0.9)
         out[[ID["skin"], ID["muscle"]]] *= rng.uniform(0.4, 1.0)
     if protocol.sequence == "FLAIR":
         out[ID["csf"]] += rng.uniform(0.0, 0.4) ** 2 * out[ID["grey_matter"]]  # fluid that flowed in uninverted

@@ -141,7 +141,7 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
         pictures = [np.where(np.arange(side)[:, None] < end, picture, 0) for picture in pictures]
     if echo_planar:
         pictures = _echo_planar(pictures, kept, scan.labels(seen.brain, at, side) > 0, rng)
-        spacing = rng.uniform(1.2, 3.0) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.8, 4.0)
+        spacing = rng.uniform(0.8, 2.6) if protocol.kind in ("epi_se", "adc", "fa") else rng.uniform(1.5, 3.8)
     else:
         blur = rng.uniform(0.3, 0.8) if protocol.sequence != "ASL" else rng.uniform(1, 3)
         pictures = [ndimage.gaussian_filter(picture, blur) for picture in pictures]
@@ -174,7 +174,7 @@ def _fibres(pictures: list[np.ndarray], white: np.ndarray, protocol: Protocol, r
     if protocol.kind == "fa":
         return [pictures[0] * maps.tracts(white, rng), pictures[1]]
     angle = scan.smooth_field(rng, white.shape, int(rng.integers(6, 14)))
-    return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.6) * angle) - 1)) for picture in pictures]
+    return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.8) * angle) - 1)) for picture in pictures]
 
 
 def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, brain: np.ndarray, rng) -> list[np.ndarray]:
@@ -190,7 +190,7 @@ def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, brain: np.ndarray
         fades = 1 - rng.uniform(0, 0.9) * away
         pictures = [picture * fades for picture in pictures]
     # Signal decays along the train, which blurs its direction; functional runs pay for speed with resolution.
-    blur = (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.8))
+    blur = (rng.uniform(0.3, 1.6), rng.uniform(0.3, 0.8))
     share = rng.uniform(0.01, 0.08) if rng.random() < 0.5 else 0.0
     answer = []
     for picture in pictures:
