@@ -57,6 +57,18 @@ def test_core_imports_neither_streamlit_nor_pages():
     assert guilty == {}
 
 
+def test_pages_cache_in_one_package_and_ask_its_door():
+    """``cached.x(...)`` is the one way to what is cached: no page imports a module behind it."""
+    house = PROJECT_DIR / "pages" / "shared" / "cached"
+    guilty = {
+        path.relative_to(PROJECT_DIR).as_posix(): bad
+        for path in (PROJECT_DIR / "app.py", *(PROJECT_DIR / "pages").rglob("*.py"))
+        if house not in path.parents
+        and (bad := [word for word in ("st.cache_", "pages.shared.cached") if word in path.read_text("utf-8")])
+    }
+    assert guilty == {}
+
+
 @pytest.fixture(scope="module")
 def loaded():
     """Import each light module in a fresh process each and say which heavy ones came along."""

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.analysis.series_report import PIECES
+from core.analysis import positions
 from core.figures import GREY, ORANGE, RED, SPLIT_COLOURS, TEAL, TEMPLATE
 
 
@@ -169,7 +169,7 @@ def along(counts: dict[str, list[int]]) -> go.Figure:
         ``right`` and ``all``, from `core.analysis.series_report.along`.
     """
     right, every = np.asarray(counts["right"]), np.asarray(counts["all"])
-    middle = (np.arange(PIECES) + 0.5) / PIECES
+    middle = (np.arange(positions.BINS) + 0.5) / positions.BINS
     share = np.where(every > 0, right / np.maximum(every, 1), np.nan)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.72, 0.28], vertical_spacing=0.06)
     figure.add_scatter(

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from core.analysis import analyses
+from core.analysis.judged import a_row_a_slice
 from core.cohorts.slice_table import replaced
 from core.errors import CoreError, RunError
 from core.runs import Run, read_run
@@ -134,7 +135,7 @@ def write(run: Run, report: analyses.Report) -> None:
     """Lay the slices of an evaluated run out by their principal components."""
     report(0.0, "Drawing the map")
     table = run.predictions()
-    strata = [table.loc[table["head"] == table["head"].iloc[0], "split"].to_numpy(object)]
+    strata = [a_row_a_slice(table)["split"].to_numpy(object)]
     for _, rows in table.groupby("head", sort=False):
         strata += [rows["y_true"].fillna("").to_numpy(object), (rows["y_true"] == rows["y_pred"]).to_numpy(object)]
     kinds = pd.MultiIndex.from_arrays(strata).factorize()[0]

@@ -82,6 +82,11 @@ def judged(run: Run) -> Iterator[Judged]:
         yield Judged(head, list(names), rows, proba, y, float(card.get("temperature", {}).get(head, 1.0)))
 
 
+def a_row_a_slice(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Keep the first head's predictions: every head has the same slices in the same order, whatever is said of them."""
+    return predictions[predictions["head"] == predictions["head"].iloc[0]]
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write an analysis, all or nothing; what is no number becomes null."""
     with replaced(path) as fresh:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from core.analysis import analyses
+from core.analysis.judged import a_row_a_slice
 from core.cohorts.slice_table import replaced
 from core.explanations.jury import unit
 from core.runs import Run
@@ -142,8 +143,7 @@ def _merge(rows: np.ndarray, cosine: np.ndarray, tile: np.ndarray, among: np.nda
 def write(run: Run, report: analyses.Report) -> None:
     """Find and keep the neighbours of each validation and test slice of an evaluated run."""
     vectors = np.load(run.folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-    table = run.predictions()
-    slices = table[table["head"] == table["head"].iloc[0]]
+    slices = a_row_a_slice(run.predictions())
     training = (slices["split"] == "train").to_numpy()
     queries, patients = np.flatnonzero(~training), None
     if training.any():

@@ -14,7 +14,7 @@ import pandas as pd
 from core import novelty
 from core.analysis import analyses
 from core.analysis.doubt import BINS
-from core.analysis.judged import write_json
+from core.analysis.judged import a_row_a_slice, write_json
 from core.cohorts.slice_table import replaced
 from core.runs import Run
 from core.splits import SPLITS
@@ -34,9 +34,8 @@ def write(run: Run, report: Callable[[float, str], None]) -> None:
         Evaluated.
     report : callable
     """
-    table, embeddings = run.predictions(), run.embeddings()
-    # Every head has the same slices in the same order, and features belong to slices.
-    rows = table[table["head"] == table["head"].iloc[0]].reset_index(drop=True)
+    # Features belong to slices, not to heads.
+    rows, embeddings = a_row_a_slice(run.predictions()).reset_index(drop=True), run.embeddings()
     why_not = _fit(run, rows, embeddings)
     found = novelty.strangeness(embeddings, run.bundle)
     with replaced(analyses.folder(run) / VALUES_FILE) as fresh:

@@ -57,6 +57,17 @@ def position(table: pd.DataFrame) -> pd.Series:
     return ((table["image_number"] - first + 0.5) / n).where(n >= LEAST)
 
 
+def bin_of(position: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
+    """Tell in which of the `BINS` of a stack positions lie; none may be missing.
+
+    Examples
+    --------
+    >>> bin_of(np.array([0.0, 0.05, 0.999, 1.0])).tolist()
+    [0, 1, 19, 19]
+    """
+    return np.clip((position * BINS).astype(int), 0, BINS - 1)
+
+
 def place(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Give predictions whose truth, plane and place are known their ``plane`` and ``bin`` (0 to 19)."""
     where = pd.DataFrame({"plane": table["plane"].to_numpy(), "position": position(table).to_numpy()})
@@ -64,7 +75,7 @@ def place(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     known = predictions[predictions["y_true"].notna()]
     joined = known.assign(key=slice_keys(known)).join(where, on="key")
     joined = joined[joined["position"].notna() & joined["plane"].notna()]
-    return joined.assign(bin=np.clip((joined["position"] * BINS).astype(int), 0, BINS - 1))
+    return joined.assign(bin=bin_of(joined["position"]))
 
 
 def by_bin(placed: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 import core
 from core import calibration, cohort, figures, images, runs, thumbnails, uncertainty
-from core.analysis import confusion, positions, report_stored, stress, stress_figures
+from core.analysis import confusion, doubt, doubt_figures, positions, report_stored, stress, stress_figures
 from core.analysis.report_pieces import Material, html_facts, html_list, html_note, html_table
 from core.analysis.stress_changes import CHANGES
 from core.cohorts.slice_table import replaced, slice_keys
@@ -228,31 +228,16 @@ def _doubt(made: Material) -> str:
         right = (rows["y_true"] == rows["y_pred"]).to_numpy()[usable]
         coverage, accuracy = uncertainty.risk_coverage(right, values)
         at = max(0, round(0.9 * len(right)) - 1)
+        spread = doubt_figures.right_against_wrong(doubt.histogram(values, ~right), "Uncertainty")
         parts.append(
             f'<h3>{escape(head)}</h3><div class="side"><div>{_figure(figures.risk_coverage(coverage, accuracy, 0.9))}'
-            f"</div><div>{_figure(_histogram(values, right))}</div></div>"
+            f"</div><div>{_figure(spread.update_layout(height=340))}</div></div>"
             + html_note(
                 f"Of the 90 % of slices that it is most certain of, {100 * accuracy[at]:.1f} % are right; of all, "
                 f"{100 * right.mean():.1f} %. Uncertainty: entropy of the stored probabilities, in nats."
             )
         )
     return "".join(parts)
-
-
-def _histogram(values: np.ndarray, right: np.ndarray) -> go.Figure:
-    """Draw how uncertain right and wrong answers are, each as shares of their own number."""
-    edges = np.linspace(0, max(1e-6, float(values.max())), 31)
-    figure = go.Figure(layout={"template": figures.TEMPLATE, "height": 340, "barmode": "overlay", "bargap": 0.05})
-    for name, chosen, colour in (("right", right, figures.TEAL), ("wrong", ~right, figures.RED)):
-        count, _ = np.histogram(values[chosen], edges)
-        if count.sum():
-            figure.add_bar(
-                x=(edges[1:] + edges[:-1]) / 2, y=count / count.sum(), name=f"{name} ({count.sum():,})",
-                marker_color=colour, opacity=0.65, customdata=count,
-                hovertemplate="%{customdata} slices<extra></extra>",
-            )  # fmt: skip
-    figure.update_xaxes(title_text="Uncertainty")
-    return figure.update_yaxes(title_text="Share of them", tickformat=".0%")
 
 
 def _positions(made: Material) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from core import cohort
 from core.analysis import analyses
 from core.analysis.judged import Judged, judged, write_json
+from core.analysis.positions import BINS, bin_of
 from core.cohorts.slice_table import replaced, slice_keys
 from core.comparing.bootstrap import FEW_PATIENTS, patient_bootstrap
 from core.errors import CohortError
@@ -20,9 +21,6 @@ from core.runs import Run
 from core.series_vote import vote_by
 
 TABLE_FILE, POSITION_FILE, FILE = "series.parquet", "position.npy", "series.json"
-
-#: Pieces of the way through the head.
-PIECES = 20
 
 
 def write(run: Run, report: Callable[[float, str], None]) -> None:
@@ -34,18 +32,14 @@ def write(run: Run, report: Callable[[float, str], None]) -> None:
         Evaluated.
     report : callable
     """
-    folder, tables, found = analyses.folder(run), [], {}
-    position = None
-    for one in judged(run):
-        if position is None:
-            position = positions(run, one.rows)
-            with replaced(folder / POSITION_FILE) as fresh, fresh.open("wb") as file:
-                np.save(file, position)
-        table = votes(one)
-        tables.append(table)
-        found[one.head] = {part: _part(one, table, part, position) for part in one.parts()}
+    folder, heads = analyses.folder(run), list(judged(run))
+    position = positions(run, heads[0].rows)
+    with replaced(folder / POSITION_FILE) as fresh, fresh.open("wb") as file:
+        np.save(file, position)
+    tables = {one.head: votes(one) for one in heads}
     with replaced(folder / TABLE_FILE) as fresh:
-        pd.concat(tables, ignore_index=True).to_parquet(fresh, index=False)
+        pd.concat(tables.values(), ignore_index=True).to_parquet(fresh, index=False)
+    found = {one.head: {part: _part(one, tables[one.head], part, position) for part in one.parts()} for one in heads}
     write_json(folder / FILE, found)
 
 
@@ -120,7 +114,7 @@ def _score(made, n: int) -> dict:
 
 
 def along(position: np.ndarray, right: np.ndarray) -> dict[str, list[int]]:
-    """Count right and all answers by piece of the way through the head.
+    """Count right and all answers by bin of the way through the head.
 
     Parameters
     ----------
@@ -131,7 +125,7 @@ def along(position: np.ndarray, right: np.ndarray) -> dict[str, list[int]]:
     Returns
     -------
     dict
-        ``right`` and ``all``, `PIECES` counts each.
+        ``right`` and ``all``, `BINS` counts each.
 
     Examples
     --------
@@ -139,8 +133,8 @@ def along(position: np.ndarray, right: np.ndarray) -> dict[str, list[int]]:
     2
     """
     known = np.isfinite(position)
-    piece = np.clip((position[known] * PIECES).astype(int), 0, PIECES - 1)
+    at = bin_of(position[known])
     return {
-        "right": np.bincount(piece, right[known], PIECES).astype(int).tolist(),
-        "all": np.bincount(piece, minlength=PIECES).tolist(),
+        "right": np.bincount(at, right[known], BINS).astype(int).tolist(),
+        "all": np.bincount(at, minlength=BINS).tolist(),
     }

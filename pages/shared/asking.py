@@ -8,6 +8,7 @@ from core.cohort import Cohort
 from core.errors import CoreError
 from core.labelling import model_answers
 from core.labelling.model_answers import Answers
+from pages.shared import widgets
 
 
 def answers_of(made: Cohort, run_id: str | None) -> Answers | None:
@@ -47,8 +48,6 @@ def follow(answers: Answers) -> None:
     done, total = status["done"], status["total"]
     spent = time.time() - status["started"]
     left = f" · about {spent / done * (total - done):.0f} s left" if done > total / 20 else ""
-    bar, stop = st.columns([4, 1], vertical_alignment="center")
-    bar.progress(done / total if total else 0.0, text=f"{status['message']}: {done:,} of {total:,}{left}")
-    if stop.button("Cancel"):
+    if widgets.progress(done, total, f"{status['message']}: {done:,} of {total:,}{left}"):
         model_answers.cancel(answers)
         st.rerun()

@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.cohorts.pace import spelled
 from core.errors import CoreError
+from pages.shared import widgets
 
 
 def starter(where, label: str, start: Callable[[], None], **how: Any) -> None:
@@ -53,9 +54,6 @@ def follow(status: Callable[[], dict[str, Any]], cancel: Callable[[], None], doi
     now = status()
     if now["state"] != "running":
         st.rerun()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    share = min(1.0, now["done"] / now["total"]) if now["total"] else 0.0
-    bar.progress(share, text=f"{doing}{now['message']}")
-    if button.button("Cancel", icon=":material/close:", width="stretch"):
+    if widgets.progress(now["done"], now["total"], f"{doing}{now['message']}", width="stretch"):
         cancel()
         st.rerun()

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import CoreError
+from pages.shared import widgets
 
 #: What stays known of this process's tasks, the newest.
 _MOST = 32
@@ -100,8 +101,6 @@ def follow(key: tuple, what: str, unit: str = "slices") -> None:
     task = _tasks[key]
     if task.finished:
         st.rerun()
-    share = min(1.0, task.done / task.total) if task.total else 0.0
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(share, text=f"{what}: {task.done:,} of {task.total:,} {unit}")
-    if button.button("Cancel", key=f"cancel-{key[0]}", icon=":material/close:"):
+    said = f"{what}: {task.done:,} of {task.total:,} {unit}"
+    if widgets.progress(task.done, task.total, said, key=f"cancel-{key[0]}"):
         task.cancelled = True

@@ -141,6 +141,28 @@ def rejected_table(rejected: pd.DataFrame) -> None:
         )
 
 
+def progress(done: int, total: int, text: str, **button: object) -> bool:
+    """Draw how far some work is, beside a button that ends it.
+
+    Parameters
+    ----------
+    done, total : int
+        Of anything; nothing is done of what nobody could count yet.
+    text : str
+        Stands over the bar.
+    **button
+        As ``button`` takes it.
+
+    Returns
+    -------
+    bool
+        Whether the button was just pressed.
+    """
+    bar, stop = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(min(1.0, done / total) if total else 0.0, text=text)
+    return stop.button("Cancel", icon=":material/close:", **button)
+
+
 def metrics(values: dict[str, object]) -> None:
     """Draw a row of numbers."""
     for column, (name, value) in zip(st.columns(len(values)), values.items(), strict=True):
