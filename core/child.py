@@ -29,6 +29,8 @@ from core.errors import ChildDied, ChildError, ChildStopped, ChildTimeout, CoreE
 from core.settings import PROJECT_DIR
 
 _LENGTH = struct.Struct("<Q")
+#: What `interrupt` sends. By itself it does nothing, so a child that is only starting, or that does not look, lives on.
+_INTERRUPT = signal.SIGURG
 
 
 def pack(header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> list[bytes | memoryview]:
@@ -210,6 +212,27 @@ class Child:
         except subprocess.TimeoutExpired:
             code = None
         return ChildDied(f"{self.module} ended before it answered (exit status {code}), perhaps out of memory.")
+
+
+def interrupt(pid: int | None) -> None:
+    """Ask a child to leave off what it answers. Unlike `Child.stop` this leaves it warm, but its handler must look."""
+    if pid is not None:
+        with suppress(ProcessLookupError):  # it may have ended just now
+            os.kill(pid, _INTERRUPT)
+
+
+def interruptible() -> Callable[[], None]:
+    """Return what a handler calls between its steps: after an `interrupt` it raises `ChildStopped`."""
+    heard = []
+    signal.signal(_INTERRUPT, lambda *_: heard.append(True))
+    # Libraries in C may not know that a system call can be cut short.
+    signal.siginterrupt(_INTERRUPT, False)
+
+    def look() -> None:
+        if heard:
+            raise ChildStopped("It was left off, for nobody waits for it any more.")
+
+    return look
 
 
 def serve(handlers: dict[str, Callable[..., tuple[dict, dict[str, np.ndarray]]]]) -> None:

@@ -87,4 +87,4 @@ class ChildDied(ChildError):
 
 
 class ChildStopped(ChildError):
-    """A child process that was ended because nobody waits for its answer any more."""
+    """A child process that was ended, or left off its work, because nobody waits for its answer any more."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core import inference
-from core.child import serve
+from core.child import interruptible, serve
 from core.explanations import in_process
 from core.explanations.question import Question
 from core.settings import get_settings
@@ -41,7 +41,8 @@ def _answer_layers(header, arrays):
 
 
 def _answer_badge(header, arrays):
-    badges = in_process.measured(Path(header["bundle"]), arrays["images"], Question(**header["question"]))
+    question = Question(**header["question"])
+    badges = in_process.measured(Path(header["bundle"]), arrays["images"], question, interruptible())
     return {"badges": badges}, {}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import bundle, inference
-from core.errors import InputError
+from core.errors import ChildStopped, InputError
 from core.explanations import badge, in_process
 from core.explanations.badge import CHECKS, VERDICTS, Badge
 from core.explanations.head_frame import head_mask
@@ -64,7 +64,7 @@ def test_limits_stand_with_their_origin():
 keras = pytest.importorskip("keras")
 
 from benchmarks.badge import best_cut, strict_cut  # noqa: E402  needs keras
-from core.explanations import sanity, twin  # noqa: E402  needs keras
+from core.explanations import methods, sanity, twin  # noqa: E402  needs keras
 from core.explanations.methods import grad_cam  # noqa: E402  needs keras
 from core.models.backbones import build_backbone  # noqa: E402  needs keras
 
@@ -259,6 +259,29 @@ def test_an_untrained_model_fails(untrained, kind):
     assert [one.verdict for one in badges] == ["do not believe"] * len(images)
     assert not any(one.empty or one.checks[1].passed for one in badges)
     assert bundle.sha256(folder / "model.keras") == before
+
+
+def test_a_badge_is_left_off_between_two_maps(untrained, monkeypatch):
+    made, images = untrained
+    calls = []
+
+    def slow(question, view, images, *_):
+        calls.append(len(images))
+        return np.ones(images.shape, np.float32), None
+
+    def stop():
+        if len(calls) == 2:
+            raise ChildStopped("left off")
+
+    monkeypatch.setattr(methods, "made", slow)
+    ask = Question("plane", "axial")
+    with pytest.raises(ChildStopped):
+        in_process.measured(made["dual"].bundle, images[:1], ask, stop)
+    # The map and those of faint noise and a shift, but none of the twins.
+    assert calls == [1, 2]
+    calls.clear()
+    in_process.measured(made["dual"].bundle, images[:1], ask)
+    assert calls == [1, 2, 1, 1]
 
 
 def test_the_twin_itself_fails(untrained):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,14 +12,14 @@ import numpy as np
 import psutil
 import pytest
 
-from core.child import Child, pack, unpack
+from core.child import Child, interrupt, pack, unpack
 from core.errors import ChildDied, ChildError, ChildTimeout
 from core.settings import PROJECT_DIR
 
 SERVANT = """
 import os, sys, time
 import numpy as np
-from core.child import serve
+from core.child import interruptible, serve
 from core.errors import UnreadableFile
 
 def echo(header, arrays):
@@ -30,14 +31,21 @@ def sleep(header, arrays):
     time.sleep(header["seconds"])
     return {}, {}
 
+def step(header, arrays):
+    look = interruptible()
+    for _ in range(header["steps"]):
+        look()
+        time.sleep(0.01)
+    return {}, {}
+
 def refuse(header, arrays):
     raise UnreadableFile("It is empty.")
 
 def fill(header, arrays):
     return {}, {"much": np.ones(header["mb"] << 17)}
 
-serve({"echo": echo, "sleep": sleep, "refuse": refuse, "die": lambda h, a: os._exit(7), "bug": lambda h, a: 1 / 0,
-       "fill": fill})
+serve({"echo": echo, "sleep": sleep, "step": step, "refuse": refuse, "fill": fill, "die": lambda h, a: os._exit(7),
+       "bug": lambda h, a: 1 / 0})
 """
 
 
@@ -133,6 +141,29 @@ def test_child_killed_from_outside_between_requests_is_replaced(child):
     os.kill(pid, signal.SIGKILL)
     assert ended(pid)
     assert child.request({"do": "echo", "say": 0})[0]["pid"] != pid
+
+
+def test_interrupted_child_leaves_off_and_lives_on(child):
+    pid = child.request({"do": "echo", "say": 0})[0]["pid"]
+    interrupt(pid)
+    # What was asked before is no matter of the next request.
+    assert child.request({"do": "step", "steps": 2}) == ({}, {})
+    threading.Timer(0.2, interrupt, args=[pid]).start()
+    with pytest.raises(ChildError, match="left off") as refusal:
+        child.request({"do": "step", "steps": 3000})
+    assert refusal.value.kind == "ChildStopped" and child.pid == pid
+    assert child.request({"do": "step", "steps": 2}) == ({}, {})
+
+
+def test_child_that_does_not_look_goes_on(env):
+    child = Child("servant", env=env)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(child.request, {"do": "echo", "say": 1})
+        while not answer.done():
+            interrupt(child.pid)
+            time.sleep(0.01)
+    assert answer.result()[0]["said"] == 1
+    child.close()
 
 
 def test_memory_is_limited(child):

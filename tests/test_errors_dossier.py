@@ -76,6 +76,21 @@ def test_label_issues_become_a_queue_and_forget_what_was_looked_at(small, judged
     assert [metric.value for metric in app.metric[:2]] == ["3", "1"]
 
 
+def test_a_link_to_a_kind_of_doubtful_labels_outlives_their_number(judged):
+    run, _ = judged
+    file = analyses.folder(run) / "label_issues.parquet"
+    table = pd.read_parquet(file)
+    table["given"], table["suggested"] = ["T1", "T1", "T2"], ["T2", "T2", "T1"]
+    table.to_parquet(file)
+    app = open_page("errors", run="shipped", view="Label issues", issue="T1|T2")
+    kind = next(one for one in app.selectbox if one.label == "Kind")
+    assert kind.value == "T1|T2" and kind.options == ["any (3)", "T1 → T2 (2)", "T2 → T1 (1)"]
+    kind.set_value("any").run()
+    assert "issue" not in app.query_params
+    app = open_page("errors", run="shipped", view="Label issues", issue="T1 → T2 (2)")
+    assert next(one for one in app.selectbox if one.label == "Kind").value == "any"
+
+
 def test_a_map_has_all_points_and_an_area_finds_what_lies_in_it(judged):
     run, _ = judged
     app = open_page("errors", run="shipped", view="Map", area="-99 -99 99 -99 99 99 -99 99")

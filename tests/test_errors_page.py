@@ -94,12 +94,13 @@ def test_slices_are_counted_and_said_to_be(judged):
     assert "95 % interval of the accuracy by patient: 83.3 to 83.3 %" in words(app)
 
 
-@pytest.mark.parametrize("unit", ["Series", "Patients"])
+@pytest.mark.parametrize("unit", ["series", "patients"])
 def test_votes_mend_single_slices(judged, unit):
     app = open_errors(unit=unit)
     # Of 8 patients each shows two sequences, a series each.
-    assert (numbers(app)["Mistakes"], numbers(app)[unit], numbers(app)["From patients"]) == ("0", "16", "8")
-    assert f"sequence: {unit.lower()} of the test part" in words(app)
+    found = numbers(app)
+    assert (found["Mistakes"], found[unit.capitalize()], found["From patients"]) == ("0", "16", "8")
+    assert f"sequence: {unit} of the test part" in words(app)
 
 
 def test_both_heads_at_once(judged):
@@ -113,9 +114,15 @@ def test_both_heads_at_once(judged):
 
 def test_a_cell_of_the_address_is_open(judged):
     assert "8 slices of T1 taken for T2" in words(open_errors(cell="T1|T2"))
-    assert "8 series of T1 named rightly" in words(open_errors(cell="T1|T1", unit="Series", order="Confusion"))
+    assert "8 series of T1 named rightly" in words(open_errors(cell="T1|T1", unit="series", order="confusion"))
     for strange in ("T1|knee", "|", "<b>|T1", "PD|T1"):
         assert "No cell chosen" in words(open_errors(cell=strange))
+
+
+def test_a_cell_is_closed_where_something_else_is_counted(judged):
+    app = open_errors(cell="T1|T2")
+    next(one for one in app.get("button_group") if "Patients" in one.options).set_value("patients").run()
+    assert "No cell chosen" in words(app) and "cell" not in app.query_params
 
 
 def test_classes_have_scores_and_curves(judged):
@@ -143,7 +150,7 @@ def test_an_older_run_says_how_to_have_it(judged):
 
 
 def test_probabilities_that_are_not_numbers(judged):
-    assert "1 slices have no vote" in words(open_errors("broken", unit="Series"))
+    assert "1 slices have no vote" in words(open_errors("broken", unit="series"))
     assert open_errors("broken", view="Classes").dataframe[0].value["Slices"].tolist() == [48, 48]
 
 

@@ -15,6 +15,17 @@ from pages.shared import errors_take_away
 
 __all__ = ["no_tensorflow", "small"]
 
+#: View, key of the address, and two names that it may hold with the words that are shown; the first is the usual one.
+LINKS = [
+    ("Matrix", "unit", {"slices": "Slices", "patients": "Patients"}),
+    ("Matrix", "shares", {"counts": "Counts", "answer": "Of the answer"}),
+    ("Matrix", "order", {"name": "Name", "confusion": "Confusion"}),
+    ("Uncertainty", "measure", {"predictive_entropy": "Predictive entropy", "variation_ratio": "Variation ratio"}),
+    ("Uncertainty", "target", {"0.95": "95 %", "0.99": "99 %"}),
+    ("Calibration", "level", {"0.9": "90 %", "0.99": "99 %"}),
+    ("Stress", "stress_change", {"noise": "Noise", "blur": "Blur"}),
+]
+
 
 @pytest.fixture(scope="module")
 def measured(small):
@@ -40,6 +51,33 @@ def test_stress_draws_curves_sentences_and_a_slice_at_each_strength(measured):
     text = words(app)
     assert "an SNR of" in text or "loses nothing" in text
     assert text.count("data:image/png") == 6 and "T1 80 %" in text and SECRET not in text
+
+
+def choice(app, word: str):
+    """The widget that offers a word."""
+    return next(one for kind in ("selectbox", "button_group") for one in app.get(kind) if word in one.options)
+
+
+@pytest.mark.parametrize("view, key, words_of", LINKS, ids=[key for _, key, _ in LINKS])
+def test_a_link_holds_names_and_not_the_words_that_are_shown(measured, view, key, words_of):
+    (usual, _), (name, word) = words_of.items()
+    app = open_page("errors", view=view, run="shipped", **{key: name})
+    assert choice(app, word).value == name
+    choice(app, word).set_value(usual).run()
+    assert key not in app.query_params
+    choice(app, word).set_value(name).run()
+    assert not app.exception and app.query_params[key] in (name, [name])
+    # A link of before, and one that somebody has mistyped.
+    for strange in (word, "<b>"):
+        app = open_page("errors", view=view, run="shipped", **{key: strange})
+        assert choice(app, word).value == usual and not app.error
+
+
+def test_a_link_holds_the_slice_of_the_bench_by_its_key(measured):
+    answers = pd.read_parquet(analyses.folder(measured) / "stress.parquet")
+    key = answers["key"].iloc[-1]
+    app = open_page("errors", view="Stress", run="shipped", stress_slice=key)
+    assert app.selectbox(key="stress_slice-picked").value == key
 
 
 def test_a_running_bench_is_followed(measured, monkeypatch):

@@ -31,6 +31,8 @@ def script():
 class Explainer:
     """An explainer that answers when it is let, and notes which slices it was asked about."""
 
+    pid = None
+
     def __init__(self, values, error=None):
         self.values, self.error, self.may, self.asked = values, error, threading.Event(), []
 

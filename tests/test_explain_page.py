@@ -2,6 +2,7 @@
 
 import json
 import struct
+import threading
 import time
 from typing import ClassVar
 
@@ -66,6 +67,25 @@ def test_the_whole_series_is_made_and_the_slice_that_is_looked_at_is_sent(small,
     assert sorted(heat_set["ready"]) == [0, 1, 2] and set(heat_set["names"].values()) == {"T1"}
     assert [one["index"] for one in sent["heats"]] == [sent["index"]]
     assert [panel["kind"] for panel in sent["panels"]] == ["image", "overlay", "heat"]
+
+
+def test_a_map_that_is_waited_for_need_not_wait_for_the_badge_before(small, sent, monkeypatch):
+    go_on = threading.Event()
+
+    def slow(self, *asked):
+        assert go_on.wait(30)
+        return super(Asked, self).badge(*asked)
+
+    monkeypatch.setattr(Asked, "badge", slow)
+    app = open_slice(small)
+    assert "Checking whether this map may be believed" in settled(app)
+    badges, client = map_desk.badges_desk(), app.session_state["explain-client"]
+    assert badges.waiting(client).n == 1
+    explain = Asked.explain
+    monkeypatch.setattr(Asked, "explain", lambda self, *asked: go_on.wait(30) and explain(self, *asked))
+    next(box for box in app.main.selectbox if box.label == "Method").select("layer_cam").run()
+    assert "Checked as soon as the map is there" in words(app) and badges.waiting(client).n == 0
+    go_on.set()
 
 
 def test_layers_come_without_a_map_of_their_own(small, sent):

@@ -12,7 +12,7 @@ from core import inference
 from core.child import Child
 from core.errors import ChildStopped, ChildTimeout, InputError, UnreadableFile
 from core.explanations import map_desk, map_store
-from core.explanations.map_desk import Answered, Ask, Desk, Failed, Layers, Made, Named, make_answers, make_maps
+from core.explanations.map_desk import Answered, Ask, Desk, Failed, Judged, Layers, Made, Named, make_answers, make_maps
 from core.explanations.question import Maps, Question
 from core.images import Geometry, to_model_input
 
@@ -256,6 +256,46 @@ def test_a_map_lies_on_the_slices_own_grid(shape):
     heat = Made(image.astype(np.float16), None, geometry, "axial", "last").on_slice()
     assert heat.shape == shape
     assert np.corrcoef(heat.ravel(), pixels.ravel())[0, 1] > 0.9
+
+
+JUDGE = """
+import time
+from core.child import interruptible, serve
+
+def badge(header, arrays):
+    look, slow = interruptible(), arrays["images"].max() == 1
+    for _ in range(6000 if slow else 1):
+        look()
+        time.sleep(0.01)
+    values = {"model": 0, "decision": 1, "head": 0, "stable": 1}
+    return {"badges": [{"target": "axial", "values": values}]}, {}
+
+serve({"badge": badge})
+"""
+
+
+def test_a_reader_who_moves_on_need_not_wait_for_the_badge_before(workspace, tmp_path, monkeypatch):
+    (tmp_path / "judge.py").write_text(JUDGE)
+    explainer = inference.InferenceWorker()
+    explainer._child = Child("judge", env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"})
+    monkeypatch.setattr(inference, "get_explainer", lambda: explainer)
+    desk = map_desk.badges_desk()
+    quick, slow, other = ask(0, read=of(0)), ask(1, read=of(1)), ask(2, read=of(0))
+
+    def wait_for(one):
+        # As the page does: it says again and again what it waits for.
+        desk.want("one", [one])
+        return desk.found(one) is not None
+
+    until(lambda: wait_for(quick))
+    pid = explainer.pid
+    desk.want("one", [slow])
+    time.sleep(0.3)
+    until(lambda: wait_for(other))
+    assert isinstance(desk.found(other), Judged) and desk.found(slow) is None
+    # Its models stay loaded.
+    assert explainer.pid == pid
+    explainer.close()
 
 
 def test_a_child_can_be_stopped_from_another_thread(tmp_path, monkeypatch):

@@ -105,6 +105,8 @@ def small(tmp_path_factory, make_dataset):
 class FakeWorker:
     """Answers like the inference worker, without a model."""
 
+    pid = None
+
     def predict(self, bundle, images):
         proba = np.tile(np.array([[0.8, 0.2]], np.float32), (len(images), 1))
         return inference.Prediction({"sequence": proba}, {"sequence": CLASSES}, np.zeros((len(images), 4), np.float32))

@@ -4,6 +4,7 @@ Keras is imported when one of these is called.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,10 @@ def badge_local(bundle: Path, images: np.ndarray, question: Question) -> list[Ba
     return [Badge.of(**found) for found in measured(bundle, images, question)]
 
 
-def measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[str, Any]]:
-    """What `Badge.of` is given, slice by slice."""
+def measured(
+    bundle: Path, images: np.ndarray, question: Question, between: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What `Badge.of` is given, slice by slice; ``between`` is called before each further map, and may raise."""
     from core.explanations import sanity
     from core.explanations.methods import made
 
@@ -128,6 +131,7 @@ def measured(bundle: Path, images: np.ndarray, question: Question) -> list[dict[
     view = _view(*key)
 
     def make(view: "keras.Model", images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        between()
         against = None if rival is None else np.full(len(chosen), rival)
         return made(question, view, images, chosen, maps.layer, against, bool(card.get("mirrored")))[0]
 

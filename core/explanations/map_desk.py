@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from core import inference
+from core.child import interrupt
 from core.errors import ChildStopped, ChildTimeout, CoreError
 from core.explanations import map_store
 from core.explanations.badge import Badge
@@ -410,5 +411,8 @@ def answers_desk() -> Desk:
 def _desk(workspace: str, what: str) -> Desk:
     if what == "maps":
         return Desk(make_maps, lambda: inference.get_explainer().stop())
+    if what == "badges":
+        # The process makes maps, too. A badge is left off between its steps, which costs no fresh start.
+        return Desk(make_badges, lambda: interrupt(inference.get_explainer().pid), grace_s=0.0)
     # They take a moment, and others may be asking the same process.
-    return Desk(make_badges if what == "badges" else make_answers, lambda: None)
+    return Desk(make_answers, lambda: None)

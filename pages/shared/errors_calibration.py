@@ -73,17 +73,17 @@ def _sets(chosen: Chosen, facts: dict) -> None:
         widgets.empty("No sets", facts["why_not"], ":material/data_array:")
         return
     left, right = st.columns(2)
-    levels = {f"{100 * level:g} %": f"{level:g}" for level in conformal.LEVELS}
-    wanted = left.segmented_control(
-        "Promise", list(levels), default="90 %", key=state.LEVEL, bind="query-params", required=True,
+    levels = {f"{level:g}": f"{100 * level:g} %" for level in conformal.LEVELS}
+    level = state.pick(
+        left.segmented_control, "Promise", levels, state.LEVEL, default="0.9", required=True,
         help="Share of sets that should hold the truth.",
     )  # fmt: skip
-    methods = {words: name for name, words in conformal.METHODS.items() if name in facts["methods"]}
-    method = right.segmented_control(
-        "Made as", list(methods), default=next(iter(methods)), key=state.SETS, bind="query-params", required=True,
+    methods = {name: words for name, words in conformal.METHODS.items() if name in facts["methods"]}
+    name = state.pick(
+        right.segmented_control, "Made as", methods, state.SETS, required=True,
         help="LAC: the smallest sets on average, some may be empty. APS: larger ones, fairer to hard slices.",
     )  # fmt: skip
-    level, name = levels[wanted], methods[method]
+    wanted = levels[level]
     rows = facts["methods"][name][level]
     every, classes = rows[0], rows[1:]
     slices, patients = facts["calibrated_on"]

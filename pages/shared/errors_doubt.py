@@ -31,9 +31,9 @@ def draw(chosen: Chosen) -> None:
             f"{head['not_numbers']:,} predictions hold no numbers. They count as wrong, and go to a person first.",
             icon=":material/warning:",
         )
-    _keep(chosen, head, measured, values)
+    name = _keep(chosen, head, measured, values)
     st.divider()
-    _compare(chosen, head, measured)
+    _compare(chosen, head, measured, name)
     st.divider()
     _thresholds(chosen, head["thresholds"])
 
@@ -45,17 +45,17 @@ def _order(values: np.ndarray, rows: pd.DataFrame) -> tuple[np.ndarray, ...]:
     return order, *uncertainty.risk_coverage(right, doubt.sortable(values)), np.cumsum(~right[order])
 
 
-def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> None:
-    """Draw the slider, what it means, and the slices that go to a person."""
-    words = {doubt.MEASURES[name]: name for name in measured}
+def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> str:
+    """Draw the slider, what it means, and the slices that go to a person; return the measure that sorts them."""
+    words = {name: doubt.MEASURES[name] for name in measured}
     left, right = st.columns([1, 2], gap="large")
     with left:
-        word = st.selectbox(
-            "Uncertainty", list(words), key=state.MEASURE, bind="query-params", on_change=first_page,
+        name = state.pick(
+            st.selectbox, "Uncertainty", words, state.MEASURE, on_change=first_page,
             help="From the Monte-Carlo passes where the run keeps them, else from its probabilities.",
         )  # fmt: skip
         kept = st.slider("Slices kept (%)", 5, 100, 90, key=state.KEPT, bind="query-params", on_change=first_page)
-    name, rows = words[word], chosen.rows
+    rows = chosen.rows
     column = values[name].to_numpy()[rows.index]
     order, coverage, accuracy, wrong = cached.of_analysis(
         chosen.run, doubt.VALUES_FILE, _order, column, rows, at=(chosen.head, chosen.part, name, len(rows))
@@ -82,14 +82,13 @@ def _keep(chosen: Chosen, head: dict, measured: dict, values: pd.DataFrame) -> N
         rows, away, lambda place: f"{column[place]:.3g}" if np.isfinite(column[place]) else "no numbers", "person",
         "Everything is kept. Move the slider to the left.",
     )  # fmt: skip
+    return name
 
 
-def _compare(chosen: Chosen, head: dict, measured: dict) -> None:
+def _compare(chosen: Chosen, head: dict, measured: dict, name: str) -> None:
     """Draw the measures beside each other, and the chosen one's histogram."""
     st.markdown("#### Which measure finds the mistakes?")
-    word = st.session_state[state.MEASURE]
-    name = next(name for name in measured if doubt.MEASURES[name] == word)
-    one = measured[name]
+    word, one = doubt.MEASURES[name], measured[name]
     if one["auroc"] is None:
         st.caption(
             f"All {one['right'] + one['wrong']:,} answers here are {'wrong' if one['wrong'] else 'right'}, so nothing "
@@ -126,16 +125,16 @@ def _thresholds(chosen: Chosen, facts: dict) -> None:
     if facts["why_not"]:
         widgets.empty("No thresholds", facts["why_not"], ":material/rule:")
         return
-    targets = {f"{100 * float(target):g} %": target for target in facts["targets"]}
-    wanted = st.segmented_control(
-        "Accuracy wanted", list(targets), default=list(targets)[1], key=state.TARGET, bind="query-params", required=True
+    words = {target: f"{100 * float(target):g} %" for target in facts["targets"]}
+    target = state.pick(
+        st.segmented_control, "Accuracy wanted", words, state.TARGET, default=list(words)[1], required=True
     )
-    rows = facts["targets"][targets[wanted]]
+    rows = facts["targets"][target]
     kept, named, accuracy = class_thresholds.overall(rows, "test")
     if named:
         reached = f"{100 * accuracy:.1f} %" if kept else "nothing, as no answer is kept"
         st.markdown(
-            f"Wanted **{wanted}**, reached on test **{reached}** with {kept:,} of {named:,} answers kept "
+            f"Wanted **{words[target]}**, reached on test **{reached}** with {kept:,} of {named:,} answers kept "
             f"({100 * kept / named:.0f} %)."
         )
     table = pd.DataFrame([_row(row) for row in rows])

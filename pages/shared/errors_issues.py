@@ -42,13 +42,12 @@ def draw(chosen: Chosen) -> list[str]:
         widgets.empty("Nothing to review", f"The {chosen.part} slices have {words}.", ":material/done_all:")
         return []
     pair, hide, name, make = st.columns([1.3, 1.2, 1.2, 1.4], vertical_alignment="bottom")
-    pairs = (rows["given"] + " → " + rows["suggested"]).value_counts()
-    kind = pair.selectbox(
-        "Kind", [_ALL, *pairs.index], key="issue", bind="query-params", on_change=first_page,
-        format_func=lambda one: f"any ({len(rows):,})" if one == _ALL else f"{one} ({pairs[one]:,})",
-    )  # fmt: skip
-    if kind in pairs.index:
-        rows = rows[(rows["given"] + " → " + rows["suggested"]) == kind]
+    kinds = rows["given"] + "|" + rows["suggested"]
+    offered = {_ALL: f"any ({len(rows):,})"}
+    offered |= {one: f"{one.replace('|', ' → ')} ({n:,})" for one, n in kinds.value_counts().items()}
+    kind = state.pick(pair.selectbox, "Kind", offered, state.ISSUE, on_change=first_page)
+    if kind != _ALL:
+        rows = rows[kinds == kind]
     if hide.toggle("Hide those looked at", key="unseen", bind="query-params", on_change=first_page):
         rows = rows[~seen.loc[rows.index]]
     make_queue(rows, name, make)

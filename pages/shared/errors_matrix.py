@@ -11,7 +11,6 @@ from pages.shared.errors_choice import Chosen, close
 _WIDE = 6  # classes
 _UNIT = {"slices": "slice", "series": "series", "patients": "patient"}
 _SHOWN = {"counts": "Counts", "truth": "Of the truth", "answer": "Of the answer"}
-_ORDERED = {"name": "Name", "frequency": "Frequency", "confusion": "Confusion"}
 _VOTED = {
     "slices": "",
     "series": " A series is answered by the mean of its slices' probabilities.",
@@ -57,17 +56,17 @@ def _choices(chosen: Chosen) -> tuple[str, str, str, tuple[str, ...]]:
     """Draw what is counted and how it is shown."""
     both = {"plane", "sequence"} <= set(chosen.run.card()["classes"])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        unit = st.segmented_control(
-            "Count", UNITS, default=UNITS[0], key=state.UNIT, bind="query-params", required=True, on_change=close,
-            format_func=str.capitalize, help="Slices of one head are alike; series and patients are answered by vote.",
+        unit = state.pick(
+            st.segmented_control, "Count", {one: one.capitalize() for one in UNITS}, state.UNIT, required=True,
+            on_change=close, help="Slices of one head are alike; series and patients are answered by vote.",
         )  # fmt: skip
-        shares = st.segmented_control(
-            "Show", list(_SHOWN), default="counts", key=state.SHARES, bind="query-params", required=True,
-            format_func=_SHOWN.get, help="Shares of a row tell recall, shares of a column precision.",
+        shares = state.pick(
+            st.segmented_control, "Show", _SHOWN, state.SHARES, required=True,
+            help="Shares of a row tell recall, shares of a column precision.",
         )  # fmt: skip
-        order = st.segmented_control(
-            "Order by", ORDERS, default=ORDERS[0], key=state.ORDER, bind="query-params", required=True,
-            format_func=_ORDERED.get, help="By confusion, classes that are taken for each other stand together.",
+        order = state.pick(
+            st.segmented_control, "Order by", {one: one.capitalize() for one in ORDERS}, state.ORDER, required=True,
+            help="By confusion, classes that are taken for each other stand together.",
         )  # fmt: skip
         joint = both and st.toggle(
             "Plane and sequence", key=state.JOINT, bind="query-params", on_change=close,

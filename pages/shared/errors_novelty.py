@@ -25,14 +25,13 @@ def draw(chosen: Chosen) -> None:
     if not found["kinds"]:
         widgets.empty("Nothing can tell", found["why_not"], ":material/help:")
         return
-    words = {KINDS[name][0]: name for name in found["kinds"]}
-    word = st.segmented_control(
-        "Judged by", list(words), default=list(words)[-1], key=state.STRANGE, bind="query-params", required=True,
+    words = {name: KINDS[name][0] for name in found["kinds"]}
+    name = state.pick(
+        st.segmented_control, "Judged by", words, state.STRANGE, default=list(words)[-1], required=True,
         on_change=_other_kind,
         help="Not a brain: a plane that the shipped model learnt between brains and other things. Unlike the training "
         "slices: how far a slice's features lie from theirs.",
     )  # fmt: skip
-    name = words[word]
     kind = found["kinds"][name]
     # Slices stand in the order of one head's predictions, and every head has the same.
     order = np.arange(len(cached.predictions(chosen.run))) % len(values)

@@ -7,7 +7,7 @@ import streamlit as st
 from core import runs
 from core.analysis import stress
 from core.analysis.stress_changes import CHANGES, change_named
-from pages.shared import cached, side_job, widgets
+from pages.shared import cached, side_job, state, widgets
 from pages.shared.errors_choice import Chosen
 
 _MOST_SLICES = 100
@@ -77,14 +77,8 @@ def _examples(chosen: Chosen, random_state: int) -> None:
     st.markdown("##### One slice, step by step")
     left, right = st.columns([1, 2])
     names = {change.name: change.title for change in CHANGES}
-    change = left.selectbox(
-        "Change", list(names), format_func=names.get, key="stress_change", bind="query-params",
-        help="What is done to the slice.",
-    )  # fmt: skip
-    key = right.selectbox(
-        "Slice", list(titles), format_func=titles.get, key="stress_slice", bind="query-params",
-        help="One of those that the bench has changed.",
-    )  # fmt: skip
+    change = state.pick(left.selectbox, "Change", names, state.CHANGE, help="What is done to the slice.")
+    key = state.pick(right.selectbox, "Slice", titles, state.CHANGED, help="One of those that the bench has changed.")
     made = cached.open_cohort(chosen.rows["cohort"].iloc[0] if len(chosen.rows) else chosen.run.config.cohort)
     if key not in made.table.index:
         st.warning("This slice is no longer in its cohort.", icon=":material/hide_image:")

@@ -35,9 +35,9 @@ def draw(client: str, ask: Ask) -> None:
     ask : Ask
         What the map was asked for.
     """
+    badges_desk().want(client, [ask])
     found = badges_desk().found(ask)
     if isinstance(found, Judged):
-        badges_desk().want(client, [])
         show(found.badge)
     elif isinstance(found, Failed):
         with st.container(horizontal=True, vertical_alignment="center"):

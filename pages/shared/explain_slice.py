@@ -9,7 +9,7 @@ from core import runs, studies
 from core.cohorts.pace import spelled
 from core.errors import CoreError
 from core.explanations import map_store
-from core.explanations.map_desk import Answered, Ask, Failed, Result, answers_desk, maps_desk
+from core.explanations.map_desk import Answered, Ask, Failed, Result, answers_desk, badges_desk, maps_desk
 from pages.shared import cached, explain_badge, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid
@@ -208,6 +208,9 @@ def says(run: runs.Run, series: Series, sheet: Sheet, choice: Choice, at: int, t
     # Whatever comes later stands in a column of its own, so that nothing beside it moves.
     left, right = st.columns([1.3, 1], gap="large")
     one = choice.show == "One map"
+    if not (one and sheet.made(0, at)):
+        # The badge of what was looked at before would hold up the map that is waited for.
+        badges_desk().cancel(client())
     if one:
         with left:
             believed(sheet, at)

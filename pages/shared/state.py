@@ -18,9 +18,9 @@ BESIDE = "beside"  # SeriesInstanceUID of the series that stands beside the slic
 STUDY = "study"  # id of a dropped study
 ITEM = "item"  # row number in a study's slice table; on Label the key of a slice or series
 CELL = "cell"  # "true|predicted" in the confusion matrix
-UNIT = "unit"  # what a confusion matrix counts, bound
-SHARES = "shares"  # what its cells show, bound
-ORDER = "order"  # in which order its classes stand, bound
+UNIT = "unit"  # what a confusion matrix counts, picked
+SHARES = "shares"  # what its cells show, picked
+ORDER = "order"  # in which order its classes stand, picked
 JOINT = "joint"  # whether both heads' classes are joined, bound
 CLASS = "class"  # class whose curves stand out, bound
 SPOT = "spot"  # "fact=word" of a weak spot, two of them joined by &
@@ -42,13 +42,16 @@ OPEN_VIEW = "open-view"  # part that a page shall open with; held by the session
 QUEUE = "queue"  # name of the queue that Label works on, bound
 TEXT = "text"  # words of the series description, bound
 TIMING = "timing"  # least and greatest TR and TE in ms, joined by ~
-MEASURE = "measure"  # of doubt, that Errors sorts by, bound
+MEASURE = "measure"  # of doubt, that Errors sorts by, picked
 KEPT = "kept"  # percent of slices that need no person, bound
-TARGET = "target"  # accuracy asked of a class's answers, bound
-LEVEL = "level"  # share of sets of answers that should hold the truth, bound
-SETS = "sets"  # how sets of answers are made, bound
-STRANGE = "strange"  # which opinion on strangeness is looked at, bound
+TARGET = "target"  # accuracy asked of a class's answers, picked
+LEVEL = "level"  # share of sets of answers that should hold the truth, picked
+SETS = "sets"  # how sets of answers are made, picked
+STRANGE = "strange"  # which opinion on strangeness is looked at, picked
 STRANGE_FROM = "from"  # from where on a slice is strange, bound
+ISSUE = "issue"  # "given|suggested" labels whose doubtful slices are shown, picked
+CHANGE = "stress_change"  # what the stress bench does to a slice, picked,
+CHANGED = "stress_slice"  # and to which, picked
 SERIES = "series"  # SeriesInstanceUID whose slices are drawn along the stack
 X_HEAD = "x_head"  # what a map is asked for on Explain: head, bound,
 X_CLASS = "x_class"  # class, bound,
@@ -127,7 +130,17 @@ def put(**values: object) -> None:
             st.query_params[key] = [str(one) for one in value] if isinstance(value, list) else str(value)
 
 
-def pick(widget: Callable, label: str, words: Mapping[Any, str], key: str, *, always: bool = False, **more: Any) -> Any:
+def pick(
+    widget: Callable,
+    label: str,
+    words: Mapping[Any, str],
+    key: str,
+    *,
+    default: Any = None,
+    always: bool = False,
+    on_change: Callable | None = None,
+    **more: Any,
+) -> Any:
     """Draw a choice whose short names stand in the address, whatever words it shows.
 
     Parameters
@@ -136,11 +149,15 @@ def pick(widget: Callable, label: str, words: Mapping[Any, str], key: str, *, al
         ``st.selectbox``, ``st.segmented_control``, or that of a column.
     label : str
     words : mapping
-        Names to the words that are shown; the first is chosen where the address names none of them.
+        Names to the words that are shown.
     key : str
         Of the address.
+    default : object, optional
+        The name that is chosen where the address names none of them; without, the first.
     always : bool
-        Whether the first stands in the address, too: where it may be another one tomorrow.
+        Whether that one stands in the address, too: where it may be another one tomorrow.
+    on_change : callable, optional
+        Called once the address holds another choice.
     **more
         What else the widget takes.
 
@@ -150,15 +167,17 @@ def pick(widget: Callable, label: str, words: Mapping[Any, str], key: str, *, al
         The name that is chosen.
     """
     names, held = {str(name): name for name in words}, f"{key}-picked"
-    first = next(iter(words))
+    usual = next(iter(words)) if default is None else default
 
     def write() -> None:
         chosen = st.session_state[held]
-        put(**{key: None if chosen == first and not always else chosen})
+        put(**{key: None if chosen == usual and not always else chosen})
+        if on_change:
+            on_change()
 
-    st.session_state[held] = names.get(get(key), first)
+    st.session_state[held] = names.get(get(key), usual)
     if always and get(key) not in names:
-        put(**{key: first})
+        put(**{key: usual})
     return widget(label, list(words), format_func=words.get, key=held, on_change=write, **more)
 
 

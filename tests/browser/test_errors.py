@@ -15,7 +15,7 @@ def no_exception(page: Page) -> None:
 
 
 def test_matrix_by_keyboard(app, page: Page):
-    page.goto(f"{app[0]}/errors?unit=Series&of_head=plane")
+    page.goto(f"{app[0]}/errors?unit=series&of_head=plane")
     expect(page.get_by_text("plane: series of the test part")).to_be_visible()
     cell = page.locator('.matrix button[tabindex="0"]')
     expect(cell).to_have_count(1)
