@@ -33,8 +33,8 @@ test: $(VENV)/installed-dev lint ## lint and run all tests
 lint: $(VENV)/installed-dev ## ruff, both as linter and as formatter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-weights: install ## train the shipped weights anew from phantoms alone, into assets/weights (LARGE=1 as they were made, with a GPU)
-	@$(BIN)/python -m core.weights $(if $(LARGE),--large)
+weights: install ## train the shipped weights anew from phantoms alone, into assets/weights (LARGE=1 bigger, with a GPU; GO_ON=1 on from the present ones)
+	@$(BIN)/python -m core.weights $(if $(LARGE),--large) $(if $(GO_ON),--go-on)
 
 screenshots: $(VENV)/installed-dev ## take the pictures of the README in the system's Chromium
 	@$(BIN)/python docs/screenshots.py

@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 
 from core import bundle, weights
+from core.errors import BundleError
+from core.models.parts import FEATURES
+from core.novelty import brain_probability
 from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES
 from core.settings import PROJECT_DIR, WEIGHTS_DIR
@@ -256,8 +259,33 @@ def test_settling_gives_normalisation_the_statistics_of_the_slices_and_moves_not
         np.testing.assert_array_equal(weight.numpy(), was)
 
 
-def test_the_large_recipe_is_what_the_shipped_weights_were_made_by():
-    assert bundle.read_card(WEIGHTS_DIR)["recipe"] == json.loads(json.dumps(asdict(weights.LARGE)))
+def test_the_shipped_weights_went_on_from_those_of_the_large_recipe():
+    card = bundle.read_card(WEIGHTS_DIR)
+    before = card["started_from"]
+    made_by = dataclasses.replace(weights.going_on(), start=before["sha256"])
+    assert card["recipe"] == json.loads(json.dumps(asdict(made_by)))
+    large = json.loads(json.dumps(asdict(weights.LARGE)))
+    assert before["recipe"] == {name: value for name, value in large.items() if name in before["recipe"]}
+    assert card["sha256"] != before["sha256"] and card["phantoms"] != before["phantoms"]
+
+
+def test_going_on_starts_with_the_answers_of_the_shipped_weights():
+    recipe = weights.going_on()
+    network = weights._shipped(recipe, {**CLASSES, "brain": ["other", "brain"]})
+    images = np.random.default_rng(3).random((6, recipe.size, recipe.size, 1), np.float32)
+    plane, sequence, brain = network.predict(images, verbose=0)
+    shipped = keras.Model((model := bundle.load(WEIGHTS_DIR)).input, [*model.outputs, model.get_layer(FEATURES).output])
+    expected_plane, expected, features = shipped.predict(images, verbose=0)
+    np.testing.assert_allclose(plane, expected_plane, atol=1e-5)
+    answered = sequence[:, weights.numbers(np.array(ANSWERS), list(LEAVES))]
+    np.testing.assert_allclose(answered / answered.sum(1, keepdims=True), expected, atol=1e-5)
+    assert (sequence[:, LEAVES.index("MRA")] < 0.1).all()
+    np.testing.assert_allclose(brain[:, 1], brain_probability(features, bundle.read_card(WEIGHTS_DIR)), atol=1e-5)
+
+
+def test_going_on_from_other_weights_than_the_shipped_ones_is_refused():
+    with pytest.raises(BundleError, match="not those that this recipe goes on from"):
+        weights._shipped(dataclasses.replace(weights.going_on(), start="0" * 64), CLASSES)
 
 
 @pytest.mark.slow
