@@ -116,8 +116,11 @@ def main() -> None:
     card = bundle.read_card(WEIGHTS_DIR)
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
     rows = with_truth(made.table, folder)
-    subject = rows["subject"].to_numpy(str)
     images = batches.model_inputs(made, rows, card["input_shape"][0])
+    # Blank slices, at the ends of volumes, have no plane to be wrong about.
+    seen = np.ptp(images, axis=(1, 2)) > 0
+    rows, images = rows[seen], images[seen]
+    subject = rows["subject"].to_numpy(str)
     raw, features, embeddings = inference.forward(WEIGHTS_DIR, images)
     passes = inference.mc_samples_local(WEIGHTS_DIR, features, PASSES, 0, True)
     for head, names in card["classes"].items():

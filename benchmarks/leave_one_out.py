@@ -27,7 +27,11 @@ def read() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
     card = bundle.read_card(WEIGHTS_DIR)
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
     rows = with_truth(made.table, folder)
-    answer = inference.predict_local(WEIGHTS_DIR, batches.model_inputs(made, rows, card["input_shape"][0]))
+    images = batches.model_inputs(made, rows, card["input_shape"][0])
+    # Blank slices, at the ends of volumes, have nothing to name.
+    seen = np.ptp(images, axis=(1, 2)) > 0
+    rows, images = rows[seen], images[seen]
+    answer = inference.predict_local(WEIGHTS_DIR, images)
     words = {head: np.array(card["classes"][head])[proba.argmax(1)] for head, proba in answer.heads.items()}
     return rows, words, answer.embeddings
 

@@ -46,6 +46,8 @@ ANSWERS = tuple(leaf for leaf in render.LEAVES if leaf not in _SILENT)
 CAUTION = 1.2
 #: What plane, sequence and brain count in the loss.
 _HEAD_WEIGHTS = (0.5, 1.0, 0.3)
+#: Held-back people are numbered from here on, so that weights which go on from others are judged on people new to both.
+_HELD_BACK = 900
 #: Slices that the final statistics of normalisation are taken over, and how slowly these follow a batch.
 _SETTLING, _SETTLING_MOMENTUM = 15_360, 0.95
 
@@ -79,7 +81,8 @@ class Recipe:
         SHA-256 of the model file that training goes on from, in the bundle of the shipped weights; empty to start
         from nothing.
     random_state : int
-        Seed of everything. People are numbered from ``1000 * (random_state + 1)``, away from the demo cohort's.
+        Seed of everything. People are numbered from ``1000 * (random_state + 1)``, away from the demo cohort's,
+        and those held back from 900 after it.
     """
 
     persons: int = 140
@@ -153,7 +156,8 @@ def make_shards(recipe: Recipe, folder: Path, workers: int) -> list[Path]:
     """Render everybody who is not there yet; returns the shards, held-back people last."""
     folder.mkdir(parents=True, exist_ok=True)
     first = 1000 * (recipe.random_state + 1)
-    shards = [folder / f"person-{first + i}.npz" for i in range(recipe.persons + recipe.held_back)]
+    numbered = [*range(recipe.persons), *range(_HELD_BACK, _HELD_BACK + recipe.held_back)]
+    shards = [folder / f"person-{first + i}.npz" for i in numbered]
     missing = [path for path in shards if not path.exists()]
     started = time.monotonic()
     # spawn, because forking a process that has imported TensorFlow hangs it
@@ -467,8 +471,8 @@ def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 50
     dict
         Shares of slices named rightly, averaged over the slices of a file, the files of a subject, the subjects of a
         class and, for ``sequence``, the classes that the model knows; so neither a long series nor a common class
-        decides. Each ``…_interval`` holds 95 % of the draws. ``set_apart`` is the share of slices taken for no brain: at
-        the ends of volumes nearly all of them are blank, so they are in no other figure.
+        decides. Each ``…_interval`` holds 95 % of the draws. ``set_apart`` is the share of slices taken for no brain:
+        nearly all of them are blank, at the ends of volumes, so they are in no other figure.
     """
     made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
     slices, _, _ = classify.classify(made, model, workers=os.cpu_count() or 1)

@@ -173,12 +173,13 @@ def test_load_puts_shards_one_behind_the_other(tmp_path, striped):
 
 def test_shards_that_are_there_are_not_made_again_and_held_back_people_come_last(tmp_path, striped):
     recipe = dataclasses.replace(asked_for(2), persons=3, held_back=2, random_state=4)
-    for seed in range(5000, 5005):
+    numbered = [5000, 5001, 5002, 5900, 5901]
+    for seed in numbered:
         make_shard(seed, recipe, tmp_path / f"person-{seed}.npz")
     striped.clear()
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     shards = make_shards(recipe, tmp_path, workers=1)
-    assert [path.name for path in shards] == [f"person-{seed}.npz" for seed in range(5000, 5005)]
+    assert [path.name for path in shards] == [f"person-{seed}.npz" for seed in numbered]
     assert striped == []
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
