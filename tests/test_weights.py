@@ -60,8 +60,8 @@ def test_equal_recipes_share_a_key_and_different_ones_do_not():
     assert len(recipe.key) == 12 and set(recipe.key) <= set("0123456789abcdef")
     keys = {recipe.key}
     for name, value in dataclasses.asdict(recipe).items():
-        other = {"odds": Nuisances(jpeg=1.0), "dtype_policy": "float32"}.get(name)
-        other = other or ((1.0,) if name == "teachers" else value + 1)
+        others = {"odds": Nuisances(jpeg=1.0), "dtype_policy": "float32", "teachers": (1.0,), "start": "0" * 64}
+        other = others[name] if name in others else value + 1
         keys.add(dataclasses.replace(recipe, **{name: other}).key)
     assert len(keys) == 1 + len(dataclasses.fields(Recipe))
 
