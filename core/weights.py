@@ -41,7 +41,7 @@ _BRAIN = "brain"
 _SILENT = ("MRA",)
 ANSWERS = tuple(leaf for leaf in render.LEAVES if leaf not in _SILENT)
 #: Real heads are another population than phantoms: the temperatures that fit those are too cold for these. With this
-#: factor the calibration error on public real files is 0.04 for the sequence and 0.01 for the plane; 1.5, which suited
+#: factor the calibration error on public real files is 0.04 for the sequence and 0.02 for the plane; 1.5, which suited
 #: networks without teachers, made it 0.07 and 0.01.
 CAUTION = 1.2
 #: What plane, sequence and brain count in the loss.
@@ -111,7 +111,7 @@ class Recipe:
         return _digest([self.slices_per_person, self.others, asdict(self.odds), self.size])
 
 
-#: What the shipped weights were made by, in twelve minutes on a GPU and sixteen cores; the usual recipe fits two cores.
+#: What the shipped weights went on from, made in twelve minutes on a GPU and sixteen cores; the usual recipe fits two.
 LARGE = Recipe(persons=208, epochs=28, batch_size=256, learning_rate=4e-3, tones=0.5, teachers=(1.0, 0.5, 0.25))
 
 
