@@ -6,18 +6,17 @@ ways to halve them: the mean is printed, and the range of the middle 90 %. Other
 ``tests/strange.py``.
 """
 
-import os
 import sys
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from core import batches, bundle, calibration, cohort, inference, novelty
+from benchmarks import real_slices
+from core import bundle, calibration, inference, novelty
 from core.analysis import conformal, doubt
 from core.comparing.patient_scores import SCORES, bootstrap_scores, score_totals
-from core.settings import PROJECT_DIR, WEIGHTS_DIR, get_settings
-from core.weights import with_truth
+from core.settings import PROJECT_DIR, WEIGHTS_DIR
 
 sys.path.insert(0, str(PROJECT_DIR / "tests"))
 
@@ -112,14 +111,8 @@ def judge_strangeness(real: np.ndarray, subject: np.ndarray) -> None:
 
 
 def main() -> None:
-    folder = get_settings().real_data
     card = bundle.read_card(WEIGHTS_DIR)
-    made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
-    rows = with_truth(made.table, folder)
-    images = batches.model_inputs(made, rows, card["input_shape"][0])
-    # Blank slices, at the ends of volumes, have no plane to be wrong about.
-    seen = np.ptp(images, axis=(1, 2)) > 0
-    rows, images = rows[seen], images[seen]
+    rows, images = real_slices.read()
     subject = rows["subject"].to_numpy(str)
     raw, features, embeddings = inference.forward(WEIGHTS_DIR, images)
     passes = inference.mc_samples_local(WEIGHTS_DIR, features, PASSES, 0, True)

@@ -5,7 +5,6 @@ head on its frozen features with all subjects but one, asks it about that one, a
 means over subjects, with 95 % intervals by bootstrap over subjects, for classes with at least five subjects.
 """
 
-import os
 import time
 
 import numpy as np
@@ -14,23 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from core import batches, bundle, cohort, inference
-from core.settings import WEIGHTS_DIR, get_settings
-from core.weights import with_truth
+from benchmarks import real_slices
+from core import bundle, inference
+from core.settings import WEIGHTS_DIR
 
 LEAST_SUBJECTS = 5
 
 
 def read() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
     """Rows with their truth, the shipped model's words by head (n,), and features (n, d)."""
-    folder = get_settings().real_data
     card = bundle.read_card(WEIGHTS_DIR)
-    made = cohort.scan(folder, "real", workers=os.cpu_count() or 1)
-    rows = with_truth(made.table, folder)
-    images = batches.model_inputs(made, rows, card["input_shape"][0])
-    # Blank slices, at the ends of volumes, have nothing to name.
-    seen = np.ptp(images, axis=(1, 2)) > 0
-    rows, images = rows[seen], images[seen]
+    rows, images = real_slices.read()
     answer = inference.predict_local(WEIGHTS_DIR, images)
     words = {head: np.array(card["classes"][head])[proba.argmax(1)] for head, proba in answer.heads.items()}
     return rows, words, answer.embeddings

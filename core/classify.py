@@ -123,6 +123,11 @@ def classify(
     return slices, series, _rejected(cohort, failed)
 
 
+def is_blank(images: np.ndarray) -> np.ndarray:
+    """Tell which slices are of one grey throughout: images (n, S, S) to bool (n,)."""
+    return np.ptp(images, axis=(1, 2)) == 0
+
+
 def is_other(images: np.ndarray, embeddings: np.ndarray, card: dict[str, Any]) -> np.ndarray:
     """Tell which slices show no brain: blank ones, and those that the model sets apart.
 
@@ -137,8 +142,7 @@ def is_other(images: np.ndarray, embeddings: np.ndarray, card: dict[str, Any]) -
     -------
     ndarray of bool, shape (n,)
     """
-    blank = np.ptp(images, axis=(1, 2)) == 0
-    return blank | (novelty.brain_probability(embeddings, card) < card.get("brain", {}).get("below", 0.0))
+    return is_blank(images) | (novelty.brain_probability(embeddings, card) < card.get("brain", {}).get("below", 0.0))
 
 
 def marginals(heads: dict[str, np.ndarray], classes: dict[str, list[str]]) -> dict[str, tuple[list[str], np.ndarray]]:

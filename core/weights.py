@@ -214,27 +214,26 @@ def answering(trained, recipe: Recipe):
     return shipped, classes, brain
 
 
-def _shipped(recipe: Recipe, taught: dict[str, list[str]]):
-    """Return the shipped weights as a network of all that is taught: what `answering` does, undone."""
+def _start_from_shipped(network, recipe: Recipe) -> None:
+    """Give a network of all that is taught the shipped weights: what `answering` does, undone."""
     shipped, card = bundle.load(WEIGHTS_DIR), bundle.read_card(WEIGHTS_DIR)
     if card["sha256"] != recipe.start:
         raise BundleError("The shipped weights are not those that this recipe goes on from.")
-    network = _network(recipe, taught, "float32")
-    kept = numbers(np.array(card["classes"]["sequence"]), taught["sequence"])
+    kept = numbers(np.array(card["classes"]["sequence"]), list(render.LEAVES))
     for layer in network.layers:
         if layer.name == _BRAIN:
-            kernel, bias = np.zeros_like(layer.kernel), np.zeros_like(layer.bias)
+            kernel, bias = map(np.zeros_like, layer.get_weights())
             kernel[:, 1], bias[1] = card["brain"]["weight"], card["brain"]["bias"]
             layer.set_weights([kernel, bias])
-        elif layer.name == "sequence":
-            given_kernel, given_bias = shipped.get_layer(layer.name).get_weights()
+            continue
+        given = shipped.get_layer(layer.name).get_weights()
+        if layer.name == "sequence":
+            kernel, bias = map(np.zeros_like, layer.get_weights())
             # What is not answered has been left out: it starts as the least likely.
-            kernel, bias = np.zeros_like(layer.kernel), np.full_like(layer.bias, given_bias.min() - 2)
-            kernel[:, kept], bias[kept] = given_kernel, given_bias
-            layer.set_weights([kernel, bias])
-        else:
-            layer.set_weights(shipped.get_layer(layer.name).get_weights())
-    return network
+            bias += given[1].min() - 2
+            kernel[:, kept], bias[kept] = given
+            given = [kernel, bias]
+        layer.set_weights(given)
 
 
 def _network(recipe: Recipe, heads: dict[str, list[str]], dtype_policy: str):
@@ -285,7 +284,7 @@ def fit(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpo
     )
     network = _network(recipe, taught, recipe.dtype_policy)
     if recipe.start:
-        network.set_weights(_shipped(recipe, taught).get_weights())
+        _start_from_shipped(network, recipe)
     changes = Changes(recipe.changes, recipe.tones, seed=recipe.random_state, dtype="float32", name="changes")
     raw = keras.Input(pictures.shape[1:], dtype="uint8")
     changed = changes(raw)
@@ -424,10 +423,12 @@ def make(recipe: Recipe, workers: int):
     # Other phantoms, other slices: what an earlier version of them left must not be gone on with.
     folder = get_settings().workspace / "weights" / phantoms_key()
     shards = make_shards(recipe, folder / f"shards-{recipe.shards_key}", workers)
-    before = {name: bundle.read_card(WEIGHTS_DIR)[name] for name in ("sha256", "recipe", "phantoms")}
     model, classes, brain = train(recipe, shards[: recipe.persons], folder / f"checkpoint-{recipe.key}")
     card = judge(asker(model), classes, brain, recipe, shards[recipe.persons :])
-    return model, {**card, "started_from": before} if recipe.start else card
+    if recipe.start:
+        before = bundle.read_card(WEIGHTS_DIR)
+        card["started_from"] = {name: before[name] for name in ("sha256", "recipe", "phantoms")}
+    return model, card
 
 
 def with_truth(table: pd.DataFrame, folder: Path, plane: str = "plane") -> pd.DataFrame:

@@ -272,7 +272,8 @@ def test_the_shipped_weights_went_on_from_those_of_the_large_recipe():
 
 def test_going_on_starts_with_the_answers_of_the_shipped_weights():
     recipe = weights.going_on()
-    network = weights._shipped(recipe, {**CLASSES, "brain": ["other", "brain"]})
+    network = weights._network(recipe, {**CLASSES, "brain": ["other", "brain"]}, "float32")
+    weights._start_from_shipped(network, recipe)
     images = np.random.default_rng(3).random((6, recipe.size, recipe.size, 1), np.float32)
     plane, sequence, brain = network.predict(images, verbose=0)
     shipped = keras.Model((model := bundle.load(WEIGHTS_DIR)).input, [*model.outputs, model.get_layer(FEATURES).output])
@@ -286,7 +287,7 @@ def test_going_on_starts_with_the_answers_of_the_shipped_weights():
 
 def test_going_on_from_other_weights_than_the_shipped_ones_is_refused():
     with pytest.raises(BundleError, match="not those that this recipe goes on from"):
-        weights._shipped(dataclasses.replace(weights.going_on(), start="0" * 64), CLASSES)
+        weights._start_from_shipped(None, dataclasses.replace(weights.going_on(), start="0" * 64))
 
 
 @pytest.mark.slow
