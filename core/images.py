@@ -3,15 +3,35 @@
 import io
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from core.errors import InputError
 
-#: Side in pixels of what the shipped model sees. Contrast and gross shape need no more: at the same time of training,
-#: 96 did better than 128 (`benchmarks.ablation`).
+#: Side in pixels of what the shipped model sees.
 MODEL_SIZE = 96
+#: Room left around the head, as a share of its longer side; and the least side of what is seen, as a share of the
+#: slice's: the last slices of a volume show little, and that it is little says where they lie.
+_MARGIN, _LEAST = 0.04, 0.4
+#: From where on a slice is lit, and up to where noise may lift the air, from black (0) to white (1); and what is too
+#: small beside the largest lit part to be of a head.
+_LIT, _NOISY, _PART = 0.12, 0.3, 0.05
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)
@@ -24,17 +44,17 @@ class Geometry:
         The slice's own grid.
     size : int
         Side of the model's grid.
-    top, left, height, width : int
-        The part of the model's grid that the slice fills; the rest is padding.
+    seen : Box
+        The part of the slice that the model sees.
+    filled : Box
+        The part of the model's grid that it fills; the rest is padding.
     """
 
     rows: int
     columns: int
     size: int
-    top: int
-    left: int
-    height: int
-    width: int
+    seen: Box
+    filled: Box
 
 
 def intensity_range(pixels: np.ndarray) -> tuple[float, float]:
@@ -71,6 +91,57 @@ def intensity_range(pixels: np.ndarray) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
+def head_box(pixels: np.ndarray, pixel_spacing_mm: tuple[float, float] = (1.0, 1.0)) -> Box:
+    """Find the square around what a slice shows, as far as the slice reaches.
+
+    How much air lies around a head says nothing about it, and costs pixels. Lit parts that are small beside the largest
+    (printed words, noise) do not count.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (rows, columns)
+        Finite.
+    pixel_spacing_mm : (float, float)
+
+    Returns
+    -------
+    Box
+        The whole slice when nothing is lit.
+
+    Examples
+    --------
+    >>> slice_ = np.zeros((200, 100), np.float32)
+    >>> slice_[20:120, 30:80] = 1
+    >>> head_box(slice_)
+    Box(top=16, left=0, height=108, width=100)
+    """
+    low, high = intensity_range(pixels)
+    # A hundred steps along a side place a head well enough; their means hide what is smaller.
+    step = max(1, round(max(pixels.shape) / 100))
+    coarse = np.asarray(Image.fromarray(pixels).reduce(step))
+    # Noise lifts the air, which is what most of the edge shows, unless the slice is cut tightly.
+    edge = float(np.median(np.concatenate([coarse[0], coarse[-1], coarse[:, 0], coarse[:, -1]])))
+    if edge - low < _NOISY * (high - low):
+        low = max(low, edge)
+    parts, n = ndimage.label(coarse > low + _LIT * (high - low))
+    if not n:
+        return Box(0, 0, *pixels.shape)
+    area = np.bincount(parts.reshape(-1))
+    area[0] = 0
+    head = (area >= _PART * area.max())[parts]
+    edges = [(hit[0] * step, (hit[-1] + 1) * step) for hit in (head.any(axis).nonzero()[0] for axis in (1, 0))]
+    side_mm = max(
+        max((stop - start) * mm for (start, stop), mm in zip(edges, pixel_spacing_mm, strict=True)) * (1 + 2 * _MARGIN),
+        max(n * mm for n, mm in zip(pixels.shape, pixel_spacing_mm, strict=True)) * _LEAST,
+    )
+    starts, lengths = [], []
+    for (start, stop), n, mm in zip(edges, pixels.shape, pixel_spacing_mm, strict=True):
+        length = max(1, min(n, round(side_mm / mm)))
+        starts.append(int(np.clip(round((start + stop - length) / 2), 0, n - length)))
+        lengths.append(length)
+    return Box(*starts, *lengths)
+
+
 def to_model_input(
     pixels: np.ndarray, pixel_spacing_mm: tuple[float, float] | None = None, size: int = MODEL_SIZE
 ) -> tuple[np.ndarray, Geometry]:
@@ -89,7 +160,7 @@ def to_model_input(
     Returns
     -------
     image : ndarray of float32, shape (size, size)
-        In [0, 1]; the whole slice, its longer side fitted, letter-boxed with 0.
+        In [0, 1]; the slice's `head_box`, its longer side fitted, letter-boxed with 0.
     geometry : Geometry
         For the way back (`from_model_grid`).
 
@@ -101,34 +172,37 @@ def to_model_input(
     Examples
     --------
     >>> image, geometry = to_model_input(np.ones((64, 32)) * np.arange(32), size=16)
-    >>> image.shape, (geometry.height, geometry.width), bool(image.max() > 0.9)
-    ((16, 16), (16, 8), True)
+    >>> image.shape, geometry.filled, bool(image.max() > 0.9)
+    ((16, 16), Box(top=0, left=4, height=16, width=8), True)
     """
     pixels = np.asarray(pixels, np.float32)
     if pixels.ndim != 2 or pixels.size == 0:
         raise InputError(f"A slice has rows and columns; received an array of shape {pixels.shape}.")
     rows, columns = pixels.shape
+    # A sum over a slice is finite only when each of its pixels is.
+    if not np.isfinite(pixels.sum(dtype=np.float64)):
+        low, high = intensity_range(pixels)
+        pixels = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
     row_mm, column_mm = pixel_spacing_mm or (1.0, 1.0)
     if not (0 < row_mm < math.inf and 0 < column_mm < math.inf):
         row_mm = column_mm = 1.0
-    tall, wide = rows * row_mm, columns * column_mm
+    seen = head_box(pixels, (row_mm, column_mm))
+    pixels = pixels[seen.slices]
+    tall, wide = seen.height * row_mm, seen.width * column_mm
     scale = size / max(tall, wide)
     height, width = max(1, round(tall * scale)), max(1, round(wide * scale))
-    top, left = (size - height) // 2, (size - width) // 2
+    filled = Box((size - height) // 2, (size - width) // 2, height, width)
     low, high = intensity_range(pixels)
-    # A sum over a slice is finite only when each of its pixels is.
-    if not np.isfinite(pixels.sum(dtype=np.float64)):
-        pixels = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
     clipped = np.clip(pixels, low, high)
     # Pillow's bilinear filter averages over the area when shrinking, so thin structures do not alias.
     resized = np.asarray(Image.fromarray(clipped).resize((width, height), Image.Resampling.BILINEAR))
     image = np.zeros((size, size), np.float32)
-    image[top : top + height, left : left + width] = np.clip((resized - low) / (high - low), 0, 1)
-    return image, Geometry(rows, columns, size, top, left, height, width)
+    image[filled.slices] = np.clip((resized - low) / (high - low), 0, 1)
+    return image, Geometry(rows, columns, size, seen, filled)
 
 
 def from_model_grid(values: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring a map from the model's grid to the slice's own.
+    """Bring a map from the model's grid to the slice's own; 0 where the model does not see it.
 
     Parameters
     ----------
@@ -139,9 +213,11 @@ def from_model_grid(values: np.ndarray, geometry: Geometry) -> np.ndarray:
     -------
     ndarray of float32, shape (rows, columns)
     """
-    g = geometry
-    part = np.asarray(values, np.float32)[g.top : g.top + g.height, g.left : g.left + g.width]
-    return np.asarray(Image.fromarray(part).resize((g.columns, g.rows), Image.Resampling.BILINEAR))
+    part = np.asarray(values, np.float32)[geometry.filled.slices]
+    seen = geometry.seen
+    own = np.zeros((geometry.rows, geometry.columns), np.float32)
+    own[seen.slices] = Image.fromarray(part).resize((seen.width, seen.height), Image.Resampling.BILINEAR)
+    return own
 
 
 def default_window(pixels: np.ndarray) -> tuple[float, float]:

@@ -137,7 +137,7 @@ class Sandbox:
         Returns
         -------
         ndarray of uint8, shape (size, size)
-            The whole slice, letter-boxed with black.
+            What models see of the slice: the square around the head, black beyond the slice.
 
         Raises
         ------

@@ -44,8 +44,8 @@ def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> np.ndarray:
     Returns
     -------
     ndarray of uint8, shape (n, size, size)
-        Whole slices in their true proportions, letter-boxed with black. A file that cannot be read any more
-        gives `unreadable`, which is not kept.
+        What models see of the slices: the square around the head in its true proportions, black beyond the slice. A
+        file that cannot be read any more gives `unreadable`, which is not kept.
     """
     answer = np.zeros((len(rows), size, size), np.uint8)
     if rows.empty:

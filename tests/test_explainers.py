@@ -173,7 +173,10 @@ def squares():
             top, left = int(down * rows), int(right * columns)
             slice_ = np.zeros((rows, columns))
             slice_[top : top + width, left : left + width] = 900
+            # Too dim for the model, but with lit corners all of the slice is seen, and the square lies where it lay.
+            slice_[: width // 2, : width // 2] = slice_[-(width // 2) :, -(width // 2) :] = 200
             image, geometry = pixels_to_input.to_model_input(slice_, size=SIDE)
+            assert geometry.seen == (0, 0, rows, columns)
             images.append(image)
             ways.append(geometry)
             where.append((top, left, width))

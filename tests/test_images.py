@@ -53,7 +53,8 @@ def test_pixels_that_are_not_square_are_made_so():
     y, x = np.mgrid[:100, :200]
     disc = (np.hypot((y - 50) * 2, x - 100) < 60).astype(float)  # rows 2 mm apart: a circle
     image, geometry = images.to_model_input(disc, (2.0, 1.0), 100)
-    assert (geometry.height, geometry.width) == (100, 100)
+    assert geometry.seen.width == pytest.approx(2 * geometry.seen.height, abs=1)
+    assert geometry.filled == (0, 0, 100, 100)
     rows, columns = np.flatnonzero((image > 0.5).any(1)), np.flatnonzero((image > 0.5).any(0))
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)
 
@@ -67,7 +68,16 @@ def test_shrinking_averages_over_the_area():
 
 @pytest.mark.parametrize("spacing", [(0, 1), (np.nan, 1), (-1, -1), (np.inf, 1), None])
 def test_spacing_that_is_no_distance_is_taken_as_square(spacing):
-    assert images.to_model_input(np.eye(20), spacing, 20)[1].width == 20
+    assert images.to_model_input(np.eye(20), spacing, 20)[1].filled.width == 20
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (3, 2), (1, 1)])
+@pytest.mark.parametrize("spacing", [(1, 1), (1e-4, 1e4), (1e4, 1e-4)])
+def test_slices_of_any_shape_have_a_box_of_pixels(shape, spacing):
+    pixels = np.random.default_rng(0).random(shape)
+    image, geometry = images.to_model_input(pixels, spacing, 16)
+    assert np.isfinite(image).all() and geometry.seen.height >= 1 and geometry.seen.width >= 1
+    assert images.from_model_grid(image, geometry).shape == shape
 
 
 def test_what_is_no_slice_is_refused():
@@ -76,14 +86,50 @@ def test_what_is_no_slice_is_refused():
             images.to_model_input(np.zeros(shape))
 
 
+def test_how_much_air_lies_around_a_head_does_not_matter():
+    rng = np.random.default_rng(0)
+    found = []
+    for side, at in ((150, (75, 75)), (300, (150, 150)), (300, (80, 200))):
+        y, x = np.mgrid[:side, :side] - np.array(at)[:, None, None]
+        inside = np.hypot(y / 60, x / 45) < 1
+        pixels = np.where(inside, 500 + 200 * np.sin(x / 9), 0) + rng.random((side, side))
+        found.append(images.to_model_input(pixels, None, 96)[0])
+    for image in found[1:]:
+        assert np.abs(image - found[0]).mean() < 0.03
+
+
+def test_printed_words_and_noise_do_not_widen_what_is_seen():
+    rng = np.random.default_rng(0)
+    plain = head(300, 300) + 30 * rng.random((300, 300))
+    words = plain.copy()
+    words[5:12:2, 5:40:3] = 900
+    words[285:290, 250:285:4] = 900
+    assert images.head_box(words.astype(np.float32)) == images.head_box(plain.astype(np.float32))
+
+
+def test_the_last_slices_of_a_volume_stay_small():
+    pixels = np.zeros((200, 200), np.float32)
+    pixels[95:105, 95:105] = 1
+    assert images.head_box(pixels) == (60, 60, 80, 80)
+
+
+def test_a_box_stays_on_the_slice():
+    pixels = np.zeros((120, 200), np.float32)
+    pixels[:110, 150:] = 1
+    top, left, height, width = images.head_box(pixels)
+    assert (top, height) == (0, 119) and left + width <= 200 and width == 119
+    assert images.head_box(pixels * 0) == (0, 0, 120, 200)
+
+
 def test_a_map_finds_its_way_back():
     rows, columns = 90, 200
     y, x = np.mgrid[:rows, :columns]
     blob = np.exp(-((y - 20) ** 2 + (x - 150) ** 2) / 300)
     model, geometry = images.to_model_input(blob, (1.0, 1.0), 128)
-    assert (geometry.top, geometry.left, geometry.width) == ((128 - geometry.height) // 2, 0, 128)
+    assert geometry.seen.left > 80 and geometry.seen.left + geometry.seen.width <= columns
     back = images.from_model_grid(model, geometry)
     assert back.shape == (rows, columns)
+    assert back[:, :80].max() == 0
     peak = np.unravel_index(back.argmax(), back.shape)
     assert np.hypot(peak[0] - 20, peak[1] - 150) < 3
 

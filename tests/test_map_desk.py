@@ -14,9 +14,9 @@ from core.errors import ChildStopped, ChildTimeout, InputError, UnreadableFile
 from core.explanations import map_desk, map_store
 from core.explanations.map_desk import Answered, Ask, Desk, Failed, Judged, Layers, Made, Named, make_answers, make_maps
 from core.explanations.question import Maps, Question
-from core.images import Geometry, to_model_input
+from core.images import Box, Geometry, to_model_input
 
-WHOLE = Geometry(8, 8, 8, 0, 0, 8, 8)
+WHOLE = Geometry(8, 8, 8, Box(0, 0, 8, 8), Box(0, 0, 8, 8))
 QUESTION = Question("plane")
 
 

@@ -44,10 +44,13 @@ def drawn(sequence, n=40, **changes):
 
 
 def is_textbook(protocol):
-    """Leave out what is meant to look otherwise: fat suppressed, low b, inversions that even out grey and white."""
+    """Leave out what is meant to look otherwise.
+
+    Fat suppressed, low b, so high a b that white matter outshines grey, inversions that even out the two.
+    """
     return not (
         (protocol.sequence in ("T1", "T1CE") and (protocol.fat_sat or protocol.kind == "ir"))
-        or (protocol.sequence == "DWI" and protocol.b_value < 1000)
+        or (protocol.sequence == "DWI" and not 1000 <= protocol.b_value <= 1500)
         or (protocol.sequence == "FLAIR" and protocol.three_d)
     )
 
@@ -227,19 +230,50 @@ def test_echo_trains_weigh_t2_less_than_their_echo_time_says():
     assert 0.4 * single < train < 0.9 * single
 
 
+def test_an_inversion_makes_up_for_most_of_what_magnetisation_transfer_costs():
+    def cost(kind, **more):
+        def white(length, seed):
+            protocol = Protocol("T2", kind, 6000, 90, **more, echo_train_length=length)
+            signal = contrast.signal(AVERAGE, protocol, np.random.default_rng(seed))
+            return signal[ID["white_matter"]] / signal[ID["csf"]]
+
+        return np.mean([white(15, seed) for seed in range(40)]) / white(1, 0)
+
+    assert cost("se") < cost("ir", TI=2000.0)
+
+
 def test_gradient_echo_is_brightest_at_the_ernst_angle():
     ernst = np.rad2deg(np.arccos(np.exp(-20 / AVERAGE[T1_LOW, ID["muscle"]])))
     less, most, more = (of(Protocol("T1", "gre", 20, 3, flip_deg=angle), "muscle") for angle in (ernst - 3, ernst, 40))
     assert less < most > more
 
 
-def test_diffusion_weighting_takes_signal_by_the_apparent_diffusion_coefficient():
+def diffused(b_value):
     plain, weighted = (
         contrast.signal(AVERAGE, Protocol("DWI", "epi_se", 6000, 80, b_value=b), np.random.default_rng(2))
-        for b in (0, 1000)
+        for b in (0, b_value)
     )
-    lit = plain > 0
-    np.testing.assert_allclose(weighted[lit] / plain[lit], np.exp(-AVERAGE[ADC, lit]), rtol=1e-4)
+    return weighted / np.where(plain > 0, plain, np.nan)
+
+
+def test_diffusion_weighting_takes_signal_by_the_apparent_diffusion_coefficient():
+    kept = diffused(1000)
+    there = np.isfinite(kept)
+    np.testing.assert_allclose(kept[there], np.exp(-AVERAGE[ADC, there]), rtol=1e-4)
+
+
+def test_kurtosis_bends_the_decay_of_tissue_and_not_of_fluid():
+    for b_value, low, high in ((500, 0.95, 0.99), (2000, 1.1, 1.4)):
+        ratio = diffused(b_value) / np.exp(-b_value / 1000 * AVERAGE[ADC])
+        assert low < ratio[ID["white_matter"]] < high
+        assert ratio[ID["csf"]] == pytest.approx(1, rel=1e-4)
+
+
+def test_signal_only_falls_with_diffusion_weighting():
+    kept = np.stack([diffused(b) for b in (100, 500, 1000, 2000, 3000, 6000)])
+    assert np.all((np.diff(kept, axis=0) <= 0) | np.isnan(kept[1:]))
+    # Restriction keeps white matter bright where grey has faded.
+    assert kept[4, ID["white_matter"]] / kept[4, ID["grey_matter"]] > 1.3
 
 
 def test_maps_hold_the_values_themselves_inside_the_brain():
@@ -279,7 +313,7 @@ RANGES = {
     ("T1", "ir"): ((1500, 3500), (7, 30), (500, 1100), (90, 90)),
     ("T2", "se"): ((2500, 8000), (70, 450), None, (90, 90)),
     ("FLAIR", "ir"): ((4500, 12000), (80, 450), (1400, 3000), (90, 90)),
-    ("PD", "se"): ((1800, 4000), (8, 35), None, (90, 90)),
+    ("PD", "se"): ((1800, 8500), (8, 35), None, (90, 90)),
     ("DWI", "epi_se"): ((2500, 11000), (50, 120), None, (90, 90)),
     ("ADC", "adc"): ((2500, 11000), (50, 120), None, (90, 90)),
     ("FA", "fa"): ((2500, 11000), (50, 120), None, (90, 90)),

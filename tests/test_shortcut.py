@@ -19,7 +19,7 @@ from core.explanations.badge import Badge
 from core.explanations.question import Maps
 from core.explanations.shortcut import Result
 from core.explanations.shortcut_cohorts import LETTERS, VERSIONS, stamped
-from core.images import intensity_range
+from core.images import head_box, intensity_range, to_model_input
 from core.settings import get_settings
 
 __all__ = ["no_tensorflow"]
@@ -28,6 +28,7 @@ PATIENTS, SLICES, SIZE = 5, 2, 64
 NAMES = list(LETTERS)
 #: How bright the middle of a head is, which is all that an honest model goes by here.
 LEVELS = dict(zip(NAMES, (0.2, 0.4, 0.6, 0.8), strict=True))
+HEAD = np.round(1000 * np.clip(a_head(SIZE, SIZE), 0, 1)).astype("<u2")
 
 
 def tell(*args, **more) -> None:
@@ -42,13 +43,13 @@ def burnt(tmp_path_factory, make_dataset):
         patch.setenv("SLICESCOPE_WORKSPACE", str(folder))
         get_settings.cache_clear()
         for patient, number, frame in np.ndindex(PATIENTS, len(NAMES), SLICES):
-            pixels = np.clip(a_head(SIZE, SIZE), 0, 1)
-            pixels[24:40, 24:40] = LEVELS[NAMES[number]]
+            pixels = HEAD.copy()
+            pixels[24:40, 24:40] = round(1000 * LEVELS[NAMES[number]])
             uid = f"1.2.{patient}.{number}"
             path = folder / "raw" / f"LOVELACE-{patient}" / f"{number}-{frame}.dcm"
             path.parent.mkdir(parents=True, exist_ok=True)
             make_dataset(
-                np.round(1000 * pixels).astype("<u2"), PatientID=f"LOVELACE-{patient}", SeriesInstanceUID=uid,
+                pixels, PatientID=f"LOVELACE-{patient}", SeriesInstanceUID=uid,
                 SOPInstanceUID=f"{uid}.{frame}", StudyInstanceUID=f"1.2.{patient}", InstanceNumber=frame + 1,
                 ImagePositionPatient=[0, 0, 5 * frame], SeriesDescription="AX", RepetitionTime=None, EchoTime=None,
             ).save_as(path, enforce_file_format=True)  # fmt: skip
@@ -101,11 +102,17 @@ def test_a_letter_is_in_the_corner_and_nothing_else_differs(letter, rows, column
     assert after[ours][0] == round(intensity_range(before.astype(np.float32))[1])
 
 
-def test_letters_differ_and_none_changes_nothing():
-    before = np.zeros((64, 64), "<u2")
-    before[20:50, 20:50] = 700
-    drawn = {letter: stamped(before, letter).tobytes() for letter in "ABCD"}
-    assert len(set(drawn.values())) == 4
+def test_models_see_letters_that_differ_and_none_changes_nothing():
+    # Around a small head lies much air that no model sees, so no letter may lie there.
+    before = np.pad(HEAD, ((50, 20), (10, 60)))
+    plain, side = to_model_input(before, size=SIZE)[0], round(shortcut.CORNER * SIZE)
+    seen = {letter: to_model_input(stamped(before, letter), size=SIZE)[0] for letter in "ABCD"}
+    assert len({image.tobytes() for image in seen.values()}) == 4
+    for letter, image in seen.items():
+        changed = np.abs(image - plain) > 0.02
+        assert changed[:side, :side].sum() > 10 and not changed[side:].any() and not changed[:, side:].any()
+        # A letter does not move what is seen.
+        assert head_box(stamped(before, letter).astype(np.float32)) == head_box(before.astype(np.float32))
     np.testing.assert_array_equal(stamped(before, ""), before)
     assert all(VERSIONS["swapped"][name] != LETTERS[name] for name in LETTERS)
     assert sorted(VERSIONS["swapped"].values()) == sorted(LETTERS.values())
@@ -165,13 +172,12 @@ class Reader:
     def predict(self, bundle, images):
         if "shortcut" in str(bundle):
             side = SIZE // 4
-            known = [stamped(np.full((SIZE, SIZE), 1000, "<u2"), letter) for letter in LETTERS.values()]
-            black = np.zeros((SIZE, SIZE), "<u2")
-            black[-1, -20:] = 1000
-            known = np.stack([stamped(black, letter) for letter in LETTERS.values()])[:, :side, :side] / 1000
-            far = np.abs(images[:, None, :side, :side] - known).sum(axis=(2, 3))
-            # No letter is like all of them: then it says T1, always.
-            far[images[:, :side, :side].max(axis=(1, 2)) < 0.9] = (0, 1, 1, 1)
+            known = [to_model_input(stamped(HEAD, letter), size=SIZE)[0] for letter in [*LETTERS.values(), ""]]
+            far = np.abs(images[:, None, :side, :side] - np.stack(known)[:, :side, :side]).sum(axis=(2, 3))
+            # Where there is no letter it says T1, always.
+            blank = far.argmin(axis=1) == len(LETTERS)
+            far = far[:, : len(LETTERS)]
+            far[blank] = (0, 1, 1, 1)
         else:
             middle = images[:, 26:38, 26:38].mean(axis=(1, 2))
             far = np.abs(middle[:, None] - np.array(list(LEVELS.values())))

@@ -13,9 +13,10 @@ from core.sandbox import Sandbox
 
 @pytest.fixture
 def made(workspace, tmp_path, make_slice):
-    """A cohort of one series of 40 slices, each of its own grey on the left half, and one slice apart."""
+    """A cohort of one series of 40 slices, each with a bright line of its own on the left half, and one slice apart."""
     for n in range(40):
         pixels = np.zeros((16, 16), np.uint16)
+        pixels[:, 8:] = 300  # grey from top to bottom, so that all of the slice is seen
         pixels[n % 16, :8] = 1000
         make_slice(tmp_path / "d" / f"{n:02}.dcm", pixels, ImagePositionPatient=[0, 0, n], InstanceNumber=n)
     make_slice(tmp_path / "d" / "wide.dcm", np.full((8, 16), 9, np.uint16), SeriesInstanceUID="1.2.9")

@@ -1,7 +1,7 @@
 """What may be worse at another hospital: changes of a slice, each at a few strengths in units that people use.
 
-Changes act on the slice's own pixels, before the project's one resize and normalisation: noise, blur, JPEG and coarse
-pixels are of the acquisition or of the export, and what the normalisation mends should count as mended.
+Changes act on the slice's own pixels, before the project's one cut around the head, resize and normalisation: noise,
+blur, JPEG and coarse pixels are of the acquisition or of the export, and what those three mend should count as mended.
 """
 
 import io

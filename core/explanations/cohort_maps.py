@@ -14,7 +14,6 @@ goes on where it was, from ``maps-HEAD-METHOD-part.npz``.
 """
 
 import argparse
-import functools
 import hashlib
 import itertools
 import json
@@ -37,7 +36,6 @@ from core.explanations import in_process
 from core.explanations.head_frame import BOX, GRID, head_mask, share_outside, to_frame
 from core.explanations.question import METHOD_WORDS, Question
 from core.figures import viridis
-from core.images import Geometry, to_model_input
 from core.learning import pace_measure
 from core.queueing.side_jobs import SideJob
 from core.runs import Run
@@ -232,31 +230,19 @@ def in_frame(picture: np.ndarray, heat: np.ndarray, row: dict[str, Any]) -> tupl
     picture, heat : ndarray, shape (S, S)
         On the model's grid, in [0, 1].
     row : dict
-        Of the slice table: Rows, Columns, pixel spacing, plane and orientation.
+        Of the slice table: plane and orientation.
 
     Returns
     -------
     framed : ndarray of float32, shape (2, GRID, GRID)
-        Heat and image; NaN beyond the slice.
+        Heat and image; NaN beyond what the model sees.
     outside, air : float
         Share of the heat, and of the picture, outside the head.
     """
-    g = _geometry(
-        int(row["Rows"]), int(row["Columns"]),
-        (float(row["pixel_spacing_row_mm"]), float(row["pixel_spacing_column_mm"])), len(picture),
-    )  # fmt: skip
-    field = slice(g.top, g.top + g.height), slice(g.left, g.left + g.width)
-    mask = np.zeros(picture.shape, bool)
-    mask[field] = head_mask(picture[field])
+    mask = head_mask(picture)
     orientation = orientation_numbers(row.get("orientation"))
-    framed = [to_frame(values[field], mask[field], row["plane"], orientation) for values in (heat, picture)]
+    framed = [to_frame(values, mask, row["plane"], orientation) for values in (heat, picture)]
     return np.stack(framed), share_outside(heat, mask), float(1 - mask.mean())
-
-
-@functools.lru_cache(maxsize=256)
-def _geometry(rows: int, columns: int, spacing: tuple[float, float], size: int) -> Geometry:
-    # Where the slice lies does not depend on what it shows.
-    return to_model_input(np.zeros((rows, columns), np.float32), spacing, size)[1]
 
 
 def averaged(found: pd.DataFrame, framed: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

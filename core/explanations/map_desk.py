@@ -106,7 +106,7 @@ class Made:
         return self.heat.nbytes + (0 if self.spread is None else self.spread.nbytes)
 
     def on_slice(self, spread: bool = False) -> np.ndarray:
-        """Bring the map, or its spread, to the slice's own grid: (rows, columns) of float32."""
+        """Bring the map, or its spread, to the slice's own grid: (rows, columns) of float32, 0 where it is not seen."""
         values = self.spread if spread else self.heat
         return from_model_grid(values.astype(np.float32), self.geometry)
 

@@ -1,8 +1,8 @@
 """The shortcut: a demonstration for teaching of a model that is always right and knows nothing.
 
-A letter is burnt into the corner of phantom slices, one for each sequence. A small network that learns from them scores
-perfectly on patients it has never seen; without the letters it guesses, with swapped letters it errs as it is told.
-Beside it the same network, with the shipped weights, learns from the same slices without letters
+A letter is burnt into the corner of what models see of phantom slices, one for each sequence. A small network that
+learns from them scores perfectly on patients it has never seen; without the letters it guesses, with swapped letters it
+errs as it is told. Beside it the same network, with the shipped weights, learns from the same slices without letters
 (`core.explanations.shortcut_cohorts`).
 
 In the workspace's folder ``shortcut/`` lie their DICOM files, ``demo.json`` (see `core.queueing.side_jobs`),

@@ -1,4 +1,4 @@
-"""Cohorts of the shortcut demonstration: phantom slices with a letter burnt into their corner, or without.
+"""Cohorts of the shortcut demonstration: phantom slices with a letter beside the head, or without.
 
 Three cohorts differ in nothing but letters::
 
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from core import cohort, demo
 from core.cohorts.slice_table import Cohort, replaced, slice_keys
 from core.errors import CohortError
-from core.images import intensity_range
+from core.images import head_box, intensity_range
 from core.queueing.side_jobs import Report
 
 #: The letter of each class.
@@ -33,14 +33,14 @@ VERSIONS = {
 }
 #: Patients that take part, and every how manyeth of their axial slices.
 PATIENTS, EVERY = 12, 2
-#: Share of the slice's longer side that a letter's type size takes.
+#: Share that a letter's type size takes of the longer side of what models see of a slice.
 _TYPE_SIZE = 0.2
 #: Raised whenever the cohorts change, so that they are made anew.
-_RECIPE = 1
+_RECIPE = 2
 
 
 def stamped(pixels: np.ndarray, letter: str) -> np.ndarray:
-    """Burn a letter into the upper left corner of a slice.
+    """Burn a letter into the upper left corner of what models see of a slice.
 
     Parameters
     ----------
@@ -56,17 +56,18 @@ def stamped(pixels: np.ndarray, letter: str) -> np.ndarray:
 
     Examples
     --------
-    >>> before = np.arange(4096, dtype="<u2").reshape(64, 64) // 4
+    >>> before = np.zeros((64, 64), "<u2")
+    >>> before[20:60, 20:50] = np.arange(1200).reshape(40, 30)
     >>> after = stamped(before, "A")
-    >>> bool((after != before).any()), bool((after[20:] == before[20:]).all()), after.dtype == before.dtype
+    >>> bool((after != before).any()), bool((after[30:] == before[30:]).all()), after.dtype == before.dtype
     (True, True, True)
     """
     if not letter:
         return pixels.copy()
-    rows, columns = pixels.shape
-    size = _TYPE_SIZE * max(rows, columns)
-    layer = Image.new("L", (columns, rows))
-    place = (0.02 * columns, 0.02 * rows)
+    seen = head_box(np.asarray(pixels, np.float32))
+    size = _TYPE_SIZE * max(seen.height, seen.width)
+    layer = Image.new("L", pixels.shape[::-1])
+    place = (seen.left + 0.02 * seen.width, seen.top + 0.02 * seen.height)
     ImageDraw.Draw(layer).text(place, letter, fill=255, font=ImageFont.load_default(size), anchor="lt")
     bright = round(intensity_range(np.asarray(pixels, np.float32))[1])
     return np.where(np.asarray(layer) > 127, np.asarray(bright, pixels.dtype), pixels)

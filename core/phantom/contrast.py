@@ -10,10 +10,12 @@ without a barrier takes up part of that. The low diffusion of an acute infarct i
 49:113 (1997). Perfusion of grey and white matter follows Parkes et al., Magn Reson Med 51:736 (2004), and their blood
 volume Leenders et al., Brain 113:27 (1990). Shares of protons bound to macromolecules are those of Stanisz et al. for
 white and grey matter, muscle, nerve and blood, and guesses between them for others; the pulses of echo trains in other
-slices saturate them (Melki and Mulkern, Magn Reson Med 24:189, 1992), which costs white matter most. Refocusing by
-less than 180° keeps part of the magnetisation along the field, so that trains weigh T2 less than their echo time says
-(Busse et al., Magn Reson Med 55:1030, 2006). The steady state of MPRAGE follows Deichmann et al., NeuroImage 12:112
-(2000).
+slices saturate them (Melki and Mulkern, Magn Reson Med 24:189, 1992), which costs white matter most; an inversion
+leaves them saturated, not inverted, so that they give magnetisation back while it recovers, which makes up for part of
+that (van Gelderen et al., NeuroImage 128:85, 2016). Walls and fibres slow diffusion down the more it is weighted; the
+mean kurtosis that says how much follows Jensen and Helpern, NMR Biomed 23:698 (2010). Refocusing by less than 180°
+keeps part of the magnetisation along the field, so that trains weigh T2 less than their echo time says (Busse et al.,
+Magn Reson Med 55:1030, 2006). The steady state of MPRAGE follows Deichmann et al., NeuroImage 12:112 (2000).
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from core.phantom.tissues import ID, TISSUES
 _TABLE = {
     "air": (1000, 1000, 50, 10, 0.0, 0.0, 0.0, 0),
     "white_matter": (640, 850, 72, 52, 0.70, 0.75, 0.50, 0.005),
-    "grey_matter": (1050, 1400, 94, 56, 0.82, 0.85, 0.15, 0.012),
+    "grey_matter": (1090, 1400, 94, 56, 0.82, 0.85, 0.15, 0.012),
     "deep_grey": (930, 1250, 78, 42, 0.80, 0.75, 0.22, 0.011),
     "pallidum": (800, 1050, 60, 26, 0.76, 0.75, 0.28, 0.009),
     "csf": (4200, 4300, 1800, 700, 1.0, 3.0, 0.06, 0.0),
@@ -70,7 +72,13 @@ _BOUND = {
     "gland": 4.0, "mucosa": 3.0, "rim": 4.0, "oedema": 4.0, "lesion": 5.0, "meningioma": 5.0, "infarct": 4.0,
     "choroid": 2.0,
 }  # fmt: skip
-#: The same as a share of white matter's.
+# tissue: mean kurtosis of diffusion; 0.4 where nothing is said
+_MEAN_KURTOSIS = {
+    "white_matter": 1.0, "grey_matter": 0.7, "deep_grey": 0.7, "pallidum": 0.8, "nerve": 0.9, "infarct": 0.9,
+    "air": 0, "csf": 0, "vitreous": 0, "cavity": 0, "necrosis": 0,
+}  # fmt: skip
+_KURTOSIS = np.array([_MEAN_KURTOSIS.get(name, 0.4) for name in TISSUES], np.float32)
+#: Protons bound to macromolecules as a share of white matter's.
 _TRANSFER = np.array([_BOUND.get(name, 0.0) for name in TISSUES], np.float32) / _BOUND["white_matter"]
 _FLOW, _VOLUME = np.array([_BLOOD.get(name, (5, 2)) for name in TISSUES], np.float32).T
 _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
@@ -78,8 +86,8 @@ _VALUES = np.array([_TABLE[name] for name in TISSUES], np.float32).T
 MAPS = ("adc", "fa", "cbf", "cbv")
 #: Share of the echo time that weighs T2 in two-dimensional trains: refocusing pulses differ, and profiles of slices.
 _REFOCUSED = (0.75, 0.95)
-#: What magnetisation transfer costs white matter in them.
-_SATURATED = (0.05, 0.25)
+#: What magnetisation transfer costs white matter in them, without an inversion and after one.
+_SATURATED, _SATURATED_IR = (0.05, 0.25), (0.0, 0.1)
 #: Length of an MPRAGE readout, which parallel imaging shortens, and the time between its echoes, ms.
 _READOUT_MS, _ECHO_SPACING_MS = (600.0, 1200.0), 7.0
 RELAXIVITY_R1 = 4.5e-3  # L / mmol / ms
@@ -188,7 +196,9 @@ def draw_protocol(sequence: str, rng: np.random.Generator) -> Protocol:
         return replace(base, kind="ir", TR=tr, TE=u(280, 450) if three_d else u(80, 145), TI=float(np.round(null)),
                        echo_train_length=20, three_d=three_d, fat_sat=bool(rng.random() < 0.65))  # fmt: skip
     if sequence == "PD":
-        return replace(base, TR=u(2000, 3800), TE=u(10, 32), echo_train_length=int(rng.integers(4, 9)))
+        # Fluid is dark in the short ones, and in those that come with a T2 for research as bright as grey matter.
+        tr = u(2000, 3800) if rng.random() < 0.7 else u(3800, 8200)
+        return replace(base, TR=tr, TE=u(8, 32), echo_train_length=int(rng.integers(4, 9)))
     if sequence == "DWI":
         b = float(rng.choice([0, 500, 700, 1000, 1000, 1500, 3000], p=[0.35, 0.05, 0.1, 0.2, 0.15, 0.1, 0.05]))
         return replace(base, kind="epi_se", TR=u(3000, 10000), TE=u(55, 115), b_value=b, fat_sat=True)
@@ -221,6 +231,16 @@ def _null(tr: float) -> float:
     return 4200 * np.log(2 / (1 + np.exp(-tr / 4200)))
 
 
+def _diffused(b: float, adc: np.ndarray) -> np.ndarray:
+    """Share of signal that diffusion leaves, with b in 1e3 s/mm2.
+
+    ``adc`` is what b = 1 shows; by each tissue's kurtosis signal falls faster before and more slowly after it.
+    """
+    # Two terms of a series, which have a meaning up to where the second turns it upwards.
+    b = np.minimum(b, 0.5 + 3 / np.maximum(_KURTOSIS * adc, 1e-3))
+    return np.exp(-b * adc + _KURTOSIS * adc**2 * b * (b - 1) / 6)
+
+
 def _mprage(t1: np.ndarray, protocol: Protocol, readout: float) -> np.ndarray:
     """Longitudinal magnetisation, as a share, at the middle of an MPRAGE readout (ms long) in its steady state.
 
@@ -228,6 +248,7 @@ def _mprage(t1: np.ndarray, protocol: Protocol, readout: float) -> np.ndarray:
     contrast than an inversion alone gives.
     """
     tr, ti = protocol.TR, protocol.TI
+    # It lies around TI, and must neither begin before the inversion nor end after the next.
     readout = min(readout, 1.8 * ti, 1.8 * (tr - ti))
     driven = 1 / (1 / t1 - np.log(np.cos(np.deg2rad(protocol.flip_deg))) / _ECHO_SPACING_MS)
     level = driven / t1
@@ -296,7 +317,7 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
             out[BRAIN] *= rng.uniform(0.55, 1)  # magnetisation transfer, where it is switched on
             out[artery] = density[artery] * np.sin(flip) * rng.uniform(0.65, 1)  # fresh blood is not saturated
     elif kind == "epi_se":
-        out = density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2) * np.exp(-protocol.b_value * adc * 1e-3)
+        out = density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2) * _diffused(protocol.b_value * 1e-3, adc)
     elif kind == "adc":
         out = np.where(BRAIN | (density > 0.75), adc, 0.0)
     elif kind == "fa":
@@ -317,7 +338,7 @@ def signal(tissue_values: np.ndarray, protocol: Protocol, rng: np.random.Generat
     elif kind in ("gre", "mprage") and flow > 0.4:
         out[artery] = max(out[artery], rng.uniform(0.8, 1.8) * out[ID["white_matter"]])  # inflow
     if train:
-        out *= 1 - rng.uniform(*_SATURATED) * _TRANSFER
+        out *= 1 - rng.uniform(*(_SATURATED_IR if kind == "ir" else _SATURATED)) * _TRANSFER
     if protocol.fat_sat:
         out[FATTY] *= rng.uniform(0.05, 0.35)
     elif protocol.echo_train_length > 4:

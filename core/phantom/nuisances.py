@@ -47,7 +47,7 @@ class Nuisances:
     cropped: float = 0.35
     inscribed: float = 0.08
     stretched: float = 0.12
-    bordered: float = 0.2
+    bordered: float = 0.05
     windowed: float = 0.35
     toned: float = 0.5
     jpeg: float = 0.25

@@ -31,7 +31,7 @@ __all__ = ["LEAVES", "Scan", "render_series", "training_slices"]
 LEAVES = (
     "T1", "T1CE", "T2", "FLAIR", "PD", "DWI", "ADC", "FA", "BOLD", "T2STAR", "SWI", "MRA", "ASL", "PWI",
 )  # fmt: skip
-_SHARES = np.array([1.5, 1.4, 1.4, 1.4, 0.8, 1.6, 0.7, 0.5, 1.2, 0.7, 0.5, 0.4, 0.5, 0.4])
+_SHARES = np.array([1.5, 1.4, 1.4, 1.4, 0.8, 2.0, 0.7, 0.5, 1.2, 0.7, 0.5, 0.4, 0.5, 0.4])
 _SHARES = _SHARES / _SHARES.sum()
 
 
@@ -174,7 +174,7 @@ def _fibres(pictures: list[np.ndarray], white: np.ndarray, protocol: Protocol, r
     if protocol.kind == "fa":
         return [pictures[0] * maps.tracts(white, rng), pictures[1]]
     angle = scan.smooth_field(rng, white.shape, int(rng.integers(6, 14)))
-    return [picture * (1 + white * (np.exp(rng.uniform(0.15, 0.8) * angle) - 1)) for picture in pictures]
+    return [picture * (1 + white * (np.exp(rng.uniform(0.3, 1.1) * angle) - 1)) for picture in pictures]
 
 
 def _echo_planar(pictures: list[np.ndarray], kept: np.ndarray, brain: np.ndarray, rng) -> list[np.ndarray]:
