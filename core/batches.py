@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from core.cohorts.slice_table import Cohort
 from core.config import AUGMENTATIONS, LABELS
 from core.errors import CohortError, ConfigError, UnreadableFile
 from core.learning import feature_store, warp
-from core.sandbox import Sandbox, Sandboxes, get_sandbox
+from core.sandbox import Sandbox, Sandboxes, get_sandbox, thumbnail_recipe
 from core.vocabulary import HEADER_ONLY_SEQUENCES, PLANES, SEQUENCES
 
 #: Slices that are read one after the other when they are so few, because starting readers takes longer.
@@ -65,10 +64,8 @@ def _grey_inputs(
 
     Files that were not read before are decoded side by side, each in a sandbox of a core's own.
     """
-    from core import images
-
     # A change of how pixels become inputs must not be answered from the store.
-    recipe = hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest()[:16]
+    recipe = thumbnail_recipe()
     keys = [
         _digest(recipe, cohort.root / r["path"], r["frame"], r["file_size"], r["file_mtime_ns"], size) for r in records
     ]

@@ -143,7 +143,10 @@ def head_box(pixels: np.ndarray, pixel_spacing_mm: tuple[float, float] = (1.0, 1
 
 
 def to_model_input(
-    pixels: np.ndarray, pixel_spacing_mm: tuple[float, float] | None = None, size: int = MODEL_SIZE
+    pixels: np.ndarray,
+    pixel_spacing_mm: tuple[float, float] | None = None,
+    size: int = MODEL_SIZE,
+    whole: bool = False,
 ) -> tuple[np.ndarray, Geometry]:
     """Turn a slice into what every model of the project sees.
 
@@ -156,6 +159,8 @@ def to_model_input(
         distance.
     size : int
         Side of the result in pixels.
+    whole : bool
+        All of the slice instead of its head: what `core.cohorts.leaks` compares, as a head's place moves with noise.
 
     Returns
     -------
@@ -186,7 +191,7 @@ def to_model_input(
     row_mm, column_mm = pixel_spacing_mm or (1.0, 1.0)
     if not (0 < row_mm < math.inf and 0 < column_mm < math.inf):
         row_mm = column_mm = 1.0
-    seen = head_box(pixels, (row_mm, column_mm))
+    seen = Box(0, 0, rows, columns) if whole else head_box(pixels, (row_mm, column_mm))
     pixels = pixels[seen.slices]
     tall, wide = seen.height * row_mm, seen.width * column_mm
     scale = size / max(tall, wide)

@@ -3,6 +3,8 @@
 A file that kills or outlasts the child is refused like any other unreadable one; the next file gets a fresh child.
 """
 
+import functools
+import hashlib
 import logging
 import math
 import signal
@@ -35,6 +37,14 @@ _BATCH_S = 1.0
 _AHEAD = 8
 #: What a slow disk writes of an archive's many small files.
 _UNPACKED_MB_PER_S = 20
+
+
+@functools.cache
+def thumbnail_recipe() -> str:
+    """Name how pixels become thumbnails: what was made before a change of it must not pass for what is made now."""
+    from core import images
+
+    return hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest()[:16]
 
 
 def _unpack_timeout_s() -> float:
@@ -120,7 +130,12 @@ class Sandbox:
         return self._ask({"do": "pixels", "path": str(path), "frame": int(frame)})[1]["pixels"]
 
     def thumbnail(
-        self, path: Path, frame: int = 0, size: int = 96, pixel_spacing_mm: tuple[float, float] | None = None
+        self,
+        path: Path,
+        frame: int = 0,
+        size: int = 96,
+        pixel_spacing_mm: tuple[float, float] | None = None,
+        whole: bool = False,
     ) -> np.ndarray:
         """Decode one slice and shrink it, so that little passes between the processes.
 
@@ -133,6 +148,8 @@ class Sandbox:
             Side in pixels.
         pixel_spacing_mm : (float, float), optional
             Distance between rows and between columns.
+        whole : bool
+            All of the slice instead of its head.
 
         Returns
         -------
@@ -146,7 +163,7 @@ class Sandbox:
         """
         spacing = None if pixel_spacing_mm is None else [float(mm) for mm in pixel_spacing_mm]
         request = {"do": "thumbnail", "path": str(path), "frame": int(frame), "size": int(size), "spacing": spacing}
-        return self._ask(request)[1]["thumbnail"]
+        return self._ask({**request, "whole": bool(whole)})[1]["thumbnail"]
 
     def attributes(self, path: Path, frame: int = 0, identity: bool = False) -> list[dict[str, str]]:
         """List a slice's header, as `header_table.read_attributes` does; what is hidden never leaves the child.
@@ -292,7 +309,7 @@ def _thumbnail(request: dict[str, Any]) -> tuple[dict, dict[str, np.ndarray]]:
     from core import images, sources
 
     pixels = sources.read_pixels(Path(request["path"]), request["frame"])
-    shown, _ = images.to_model_input(pixels, request["spacing"], request["size"])
+    shown, _ = images.to_model_input(pixels, request["spacing"], request["size"], request["whole"])
     return {}, {"thumbnail": np.round(shown * 255).astype(np.uint8)}
 
 

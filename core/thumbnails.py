@@ -2,7 +2,7 @@
 
 ::
 
-    <cohort folder>/thumbnails/<size>/<series digest>-<block>.png
+    <cohort folder>/thumbnails/<size>[-whole]/<series digest>-<block>.png
 
 A sheet says in a text chunk of its own which slice stands where, so that picture and index are one file
 that is replaced whole. It grows as slices are asked for: whoever looks at the middle slices of a hundred
@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from core.cohorts.slice_table import Cohort, replaced, slice_key
 from core.errors import CohortError, UnreadableFile
-from core.sandbox import get_sandbox
+from core.sandbox import get_sandbox, thumbnail_recipe
 
 _BLOCK = 32
 _COLUMNS = 8
@@ -29,7 +29,7 @@ _COLUMNS = 8
 _lock = threading.Lock()
 
 
-def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> np.ndarray:
+def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96, whole: bool = False) -> np.ndarray:
     """Give the thumbnails of slices; what is missing is read in the sandbox and kept.
 
     Parameters
@@ -40,6 +40,8 @@ def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> np.ndarray:
         Rows of its slice table, n of them, in any order.
     size : int
         Side in pixels.
+    whole : bool
+        All of each slice instead of its head.
 
     Returns
     -------
@@ -53,21 +55,21 @@ def sprites(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> np.ndarray:
     blocks = (rows["image_number"].to_numpy() - 1) // _BLOCK
     series = rows["SeriesInstanceUID"].to_numpy()
     records = rows.to_dict("records")
-    folder = cohort.folder / "thumbnails" / str(size)
+    folder = cohort.folder / "thumbnails" / (f"{size}-whole" if whole else str(size))
     for uid, block in dict.fromkeys(zip(series, blocks, strict=True)):
         digest = hashlib.sha256(str(uid).encode()).hexdigest()[:24]
         wanted = np.flatnonzero((series == uid) & (blocks == block))
         path = folder / f"{digest}-{block:03d}.png"
-        answer[wanted] = _from_sheet(path, cohort, [records[i] for i in wanted], size)
+        answer[wanted] = _from_sheet(path, cohort, [records[i] for i in wanted], size, whole)
     return answer
 
 
-def pictures(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
+def pictures(cohort: Cohort, rows: pd.DataFrame, size: int = 96, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Give thumbnails for what is computed from them and kept, where `unreadable` must not pass for a picture.
 
     Parameters
     ----------
-    cohort, rows, size
+    cohort, rows, size, whole
         As `sprites`.
 
     Returns
@@ -81,7 +83,7 @@ def pictures(cohort: Cohort, rows: pd.DataFrame, size: int = 96) -> tuple[np.nda
     CohortError
         When a file is gone: it may come back, so nothing should be kept about it.
     """
-    found = sprites(cohort, rows, size)
+    found = sprites(cohort, rows, size, whole)
     readable = (found != unreadable(size)).any(axis=(1, 2))
     for record in rows[~readable].to_dict("records"):
         if not (cohort.root / record["path"]).is_file():
@@ -96,17 +98,17 @@ def unreadable(size: int) -> np.ndarray:
     return np.where(distance <= size // 48, 70, 24).astype(np.uint8)
 
 
-def _from_sheet(path: Path, cohort: Cohort, records: list[dict], size: int) -> list[np.ndarray]:
+def _from_sheet(path: Path, cohort: Cohort, records: list[dict], size: int, whole: bool) -> list[np.ndarray]:
     keys = [_key(record) for record in records]
     tiles = _load(path, size)
     if any(key not in tiles for key in keys):
         with _lock:
             tiles = _load(path, size)  # another thread may have added them meanwhile
             missing = {key: record for key, record in zip(keys, records, strict=True) if key not in tiles}
-            read = {key: _read(cohort, record, size) for key, record in missing.items()}
+            read = {key: _read(cohort, record, size, whole) for key, record in missing.items()}
             fresh = {key: tile for key, tile in read.items() if tile is not None}
             if fresh:
-                # A changed file's slice has a new key; its old picture goes.
+                # The slice of a changed file, or one that was made in another way, has a new key; its old picture goes.
                 names = {_name(key) for key in fresh}
                 tiles = {key: tile for key, tile in tiles.items() if _name(key) not in names} | fresh
                 _save(path, tiles, size)
@@ -114,17 +116,17 @@ def _from_sheet(path: Path, cohort: Cohort, records: list[dict], size: int) -> l
 
 
 def _key(record: dict) -> str:
-    return f"{slice_key(record)}@{record['file_mtime_ns']}+{record['file_size']}"
+    return f"{slice_key(record)}@{record['file_mtime_ns']}+{record['file_size']}+{thumbnail_recipe()}"
 
 
 def _name(key: str) -> str:
     return key.rpartition("@")[0]
 
 
-def _read(cohort: Cohort, record: dict, size: int) -> np.ndarray | None:
+def _read(cohort: Cohort, record: dict, size: int, whole: bool) -> np.ndarray | None:
     spacing = (record["pixel_spacing_row_mm"], record["pixel_spacing_column_mm"])
     try:
-        return get_sandbox().thumbnail(cohort.root / record["path"], record["frame"], size, spacing)
+        return get_sandbox().thumbnail(cohort.root / record["path"], record["frame"], size, spacing, whole)
     except UnreadableFile:
         return None
 

@@ -1,6 +1,7 @@
 """Thumbnails are made once, kept whole, and made again only when a file has changed."""
 
 import io
+import json
 import threading
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_changed_file_is_read_again_and_its_old_picture_goes(made, asked, make_s
     assert asked[3:] == ["00.dcm"]
     (sheet,) = made.folder.joinpath("thumbnails").rglob("*.png")
     assert Image.open(sheet).text["index"].count(uid) == 1
+
+
+def test_pictures_made_in_another_way_are_made_anew(made, asked, monkeypatch):
+    rows = made.table.iloc[:3]
+    thumbnails.sprites(made, rows, size=24)
+    monkeypatch.setattr(thumbnails, "thumbnail_recipe", lambda: "another")
+    thumbnails.sprites(made, rows, size=24)
+    assert len(asked) == 6
+    (sheet,) = made.folder.joinpath("thumbnails").rglob("*.png")
+    assert Image.open(sheet).size == (8 * 24, 24) and len(json.loads(Image.open(sheet).text["index"])) == 3
 
 
 def test_file_that_is_gone_gives_a_cross_until_it_is_back(made, asked):

@@ -19,6 +19,7 @@ from core import bundle, inference, thumbnails
 from core.cohorts.slice_table import Cohort
 from core.errors import CohortError
 from core.learning import feature_store
+from core.sandbox import thumbnail_recipe
 from core.settings import WEIGHTS_DIR
 
 #: Slices of one question to the worker: whoever looks at a heatmap meanwhile waits no longer than for these.
@@ -130,10 +131,10 @@ class _Unknown(Exception):
 
 
 def content_keys(table: pd.DataFrame) -> list[str]:
-    """Name what each slice's file holds, 32 hexadecimal digits each: instance, frame, size and time of the file."""
+    """Name what each thumbnail holds, 32 hexadecimal digits each: instance, frame, size and time of the file."""
     columns = ("SOPInstanceUID", "frame", "file_size", "file_mtime_ns")
     rows = zip(*(table[column].tolist() for column in columns), strict=True)
-    return [hashlib.sha256(repr(row).encode()).hexdigest()[:32] for row in rows]
+    return [hashlib.sha256(repr((thumbnail_recipe(), *row)).encode()).hexdigest()[:32] for row in rows]
 
 
 def _store(cohort: Cohort, folder: Path) -> Path:

@@ -235,7 +235,7 @@ def in_frame(picture: np.ndarray, heat: np.ndarray, row: dict[str, Any]) -> tupl
     Returns
     -------
     framed : ndarray of float32, shape (2, GRID, GRID)
-        Heat and image; NaN beyond what the model sees.
+        Heat and image; NaN beyond the model's grid.
     outside, air : float
         Share of the heat, and of the picture, outside the head.
     """
