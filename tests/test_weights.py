@@ -290,22 +290,18 @@ def test_going_on_from_other_weights_than_the_shipped_ones_is_refused():
 
 
 @pytest.mark.slow
-def test_a_mean_with_the_weights_before_lies_between(tmp_path, monkeypatch):
+def test_what_is_kept_of_the_weights_before_is_theirs(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_SETTLING", 16)
     recipe = dataclasses.replace(
-        weights.going_on(), persons=1, slices_per_person=16, batch_size=8, learning_rate=0.01, dtype_policy="float32"
-    )
+        weights.going_on(), slices_per_person=16, size=32, batch_size=8, learning_rate=0.1, dtype_policy="float32",
+        kept=0.9,
+    )  # fmt: skip
     make_shard(1000, recipe, tmp_path / "one.npz")
-    data = weights.load([tmp_path / "one.npz"])
-    after, half, before = (
-        weights.fit(dataclasses.replace(recipe, kept=kept), data, tmp_path / str(kept)).trainable_weights
-        for kept in (0.0, 0.5, 1.0)
+    trained = weights.fit(recipe, weights.load([tmp_path / "one.npz"]), tmp_path / "checkpoint")
+    before, after = (
+        model.get_layer("slicescope_stem_conv").get_weights()[0] for model in (bundle.load(WEIGHTS_DIR), trained)
     )
-    shipped = bundle.load(WEIGHTS_DIR).trainable_weights
-    np.testing.assert_array_equal(before[0].numpy(), shipped[0].numpy())
-    assert np.abs(after[0].numpy() - before[0].numpy()).max() > 1e-3
-    for one, mean, other in zip(after, half, before, strict=True):
-        np.testing.assert_allclose(mean.numpy(), (one.numpy() + other.numpy()) / 2, atol=2e-3)
+    assert 1e-5 < np.abs(after - before).max() < 0.1 * np.abs(before).max()
 
 
 @pytest.mark.slow
