@@ -252,6 +252,14 @@ def _start_from_shipped(network, recipe: Recipe) -> None:
         layer.set_weights(given)
 
 
+def _mean_with_shipped(network, recipe: Recipe) -> None:
+    """Give a network that has gone on the mean of its weights and of the shipped ones, ``recipe.kept`` of these."""
+    after = network.get_weights()
+    _start_from_shipped(network, recipe)
+    both = zip(network.get_weights(), after, strict=True)
+    network.set_weights([recipe.kept * before + (1 - recipe.kept) * gone_on for before, gone_on in both])
+
+
 def _network(recipe: Recipe, heads: dict[str, list[str]], dtype_policy: str):
     import keras
 
@@ -329,14 +337,9 @@ def fit(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpo
         epochs=recipe.epochs, callbacks=callbacks, verbose=2,
     )  # fmt: skip
     trained = _network(recipe, taught, "float32")
-    kept = network.get_weights()
+    trained.set_weights(network.get_weights())
     if recipe.kept:
-        _start_from_shipped(trained, recipe)
-        kept = [
-            recipe.kept * before + (1 - recipe.kept) * after
-            for before, after in zip(trained.get_weights(), kept, strict=True)
-        ]
-    trained.set_weights(kept)
+        _mean_with_shipped(trained, recipe)
     picked = np.random.default_rng([43, recipe.random_state]).integers(0, len(pictures), _SETTLING)
     settle(trained, keras.Model(raw, trained(changes(raw))), pictures[picked], [answer[picked] for answer in y])
     return trained
