@@ -64,12 +64,13 @@ def stamped(pixels: np.ndarray, letter: str) -> np.ndarray:
     """
     if not letter:
         return pixels.copy()
-    seen = head_box(np.asarray(pixels, np.float32))
+    grey = np.asarray(pixels, np.float32)
+    seen = head_box(grey)
     size = _TYPE_SIZE * max(seen.height, seen.width)
     layer = Image.new("L", pixels.shape[::-1])
     place = (seen.left + 0.02 * seen.width, seen.top + 0.02 * seen.height)
     ImageDraw.Draw(layer).text(place, letter, fill=255, font=ImageFont.load_default(size), anchor="lt")
-    bright = round(intensity_range(np.asarray(pixels, np.float32))[1])
+    bright = round(intensity_range(grey)[1])
     return np.where(np.asarray(layer) > 127, np.asarray(bright, pixels.dtype), pixels)
 
 
