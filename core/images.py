@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from core.errors import InputError
 
@@ -115,6 +114,9 @@ def head_box(pixels: np.ndarray, pixel_spacing_mm: tuple[float, float] = (1.0, 1
     >>> head_box(slice_)
     Box(top=16, left=0, height=108, width=100)
     """
+    # Every command and page imports this module, and few of them look for a head.
+    from scipy import ndimage
+
     low, high = intensity_range(pixels)
     # A hundred steps along a side place a head well enough; their means hide what is smaller.
     step = max(1, round(max(pixels.shape) / 100))
