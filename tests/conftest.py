@@ -44,7 +44,7 @@ def slice_dataset(pixels: np.ndarray | None = None, **keywords) -> Dataset:
     pixels = np.arange(256, dtype="<u2").reshape(16, 16) if pixels is None else np.asarray(pixels)
     values = {
         "SOPClassUID": MRImageStorage, "SOPInstanceUID": generate_uid(), "StudyInstanceUID": "1.2.1",
-        "SeriesInstanceUID": "1.2.2", "PatientID": "HOSP-48151", "PatientName": "Lovelace^Adalina", "Modality": "MR",
+        "SeriesInstanceUID": "1.2.2", "PatientID": "HOSP-48151623", "PatientName": "Lovelace^Adalina", "Modality": "MR",
         "Manufacturer": "ACME", "SeriesDescription": "AX T1", "SeriesNumber": 2, "InstanceNumber": 1,
         "ImageType": ["ORIGINAL", "PRIMARY"], "MRAcquisitionType": "2D", "ScanningSequence": "SE",
         "RepetitionTime": 500, "EchoTime": 12, "FlipAngle": 90, "MagneticFieldStrength": 1.5, "SliceThickness": 5,

