@@ -122,10 +122,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as workspace:
         os.environ["SLICESCOPE_WORKSPACE"] = workspace
+        from core.images import MODEL_SIZE
         from core.settings import WEIGHTS_DIR
 
         resnet = made_bundle("ResNet50", 224)
-        compare("shipped, 96 px", WEIGHTS_DIR, "sequence", 7)
+        compare(f"shipped, {MODEL_SIZE} px", WEIGHTS_DIR, "sequence", 7)
         compare("ResNet50, 224 px", resnet, "sequence", 3)
         if "--methods" in sys.argv:
             each_method("shipped", WEIGHTS_DIR, "sequence")

@@ -32,10 +32,11 @@ import keras
 import numpy as np
 
 from core.config import RunConfig
+from core.images import MODEL_SIZE
 from core.models import BUILDERS
 
 CLASSES = {"sequence": ["T1", "T1CE", "T2", "FLAIR"]}
-CASES = {"quick preset": ("slicescope", 96), "original recipe": ("ResNet50", 224)}
+CASES = {"quick preset": ("slicescope", MODEL_SIZE), "original recipe": ("ResNet50", 224)}
 POLICIES = {"float32": "float32", "mixed": "mixed_bfloat16"}
 COMPILED = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy"}
 

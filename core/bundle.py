@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.cohorts.slice_table import replaced
 from core.errors import BundleError
+from core.images import FRAME
 from core.settings import WEIGHTS_DIR, get_settings
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
@@ -32,7 +33,8 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
     card : dict
         Needs ``name``, ``kind`` and ``classes`` ({head: [class, ...]}). May hold ``split_hash``, ``temperature``
         and ``unsure_below`` ({head: float}), ``scores``, ``limits`` and more. What the model and the machine know
-        (input_shape, cam_layer, features_layer, backend, versions, sha256, created, not_for_clinical_use) is filled in.
+        (input_shape, frame, cam_layer, features_layer, backend, versions, sha256, created, not_for_clinical_use) is
+        filled in.
     folder : Path
         Made if missing; a bundle that is there is replaced.
 
@@ -70,6 +72,7 @@ def save(model: "keras.Model", card: dict[str, Any], folder: Path) -> dict[str, 
         "limits": [],
         **card,
         "input_shape": list(encoder_of(model).input_shape[1:]),
+        "frame": FRAME,
         "cam_layer": cam_layer(model),
         "features_layer": FEATURES,
         "backend": keras.backend.backend(),
@@ -118,6 +121,14 @@ def update_card(folder: Path, **changes: Any) -> dict[str, Any]:
     card = {**read_card(folder), **changes}
     _write_card(card, Path(folder))
     return card
+
+
+def limits(card: dict[str, Any]) -> list[str]:
+    """Say what a model cannot do: the card's own sentences, and one more where models have come to see otherwise."""
+    own = [str(limit) for limit in card.get("limits", [])]
+    if card.get("frame") == FRAME:
+        return own
+    return [*own, "Trained on whole slices, but shown the square around the head since then: train it again."]
 
 
 def load(folder: Path) -> "keras.Model":

@@ -12,6 +12,8 @@ from core.errors import InputError
 
 #: Side in pixels of what the shipped model sees.
 MODEL_SIZE = 96
+#: The part of a slice that models see, as their cards name it.
+FRAME = "head"
 #: Room left around the head, as a share of its longer side; and the least side of what is seen, as a share of the
 #: slice's: the last slices of a volume show little, and that it is little says where they lie.
 _MARGIN, _LEAST = 0.04, 0.4

@@ -51,6 +51,13 @@ def test_a_card_can_be_completed_but_not_pointed_at_another_model(folder):
         bundle.update_card(folder, sha256="0")
 
 
+def test_models_that_saw_whole_slices_say_so_among_their_limits(folder):
+    card = bundle.save(tiny(), {**CARD, "limits": ["Small."]}, folder)
+    assert bundle.limits(card) == ["Small."]
+    before = {name: value for name, value in card.items() if name != "frame"}
+    assert bundle.limits(before)[0] == "Small." and "train it again" in bundle.limits(before)[1]
+
+
 def test_an_altered_model_is_refused(folder):
     bundle.save(tiny(), CARD, folder)
     with zipfile.ZipFile(folder / "model.keras", "a") as archive:

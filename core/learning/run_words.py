@@ -1,5 +1,7 @@
 """What each field of a run's configuration is called and means, in few words: for the form and the command line."""
 
+from core.images import MODEL_SIZE
+
 #: Field → its name, and what it means.
 WORDS = {
     "name": ("Name", "What the run is called."),
@@ -12,7 +14,10 @@ WORDS = {
         "slicescope: the shipped weights. imagenet: fetched once from the network. none: random numbers. Or a .keras "
         "or .weights.h5 file of that backbone.",
     ),
-    "image_size": ("Image size", "Pixels along a side; the shipped weights were made at 96, ResNet50 at 224."),
+    "image_size": (
+        "Image size",
+        f"Pixels along a side; the shipped weights were made at {MODEL_SIZE}, ResNet50 at 224.",
+    ),
     "epochs": ("Epochs", "Passes over the training slices with the backbone frozen."),
     "fine_tune_epochs": (
         "Fine-tuning epochs",

@@ -12,6 +12,7 @@ from typing import Any
 
 from core.config import BACKBONES, KINDS, LABELS, RunConfig
 from core.errors import BundleError, CoreError
+from core.images import FRAME
 from core.vocabulary import NOT_FOR_CLINICAL_USE
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 +*._()/]{0,39}")
@@ -72,7 +73,7 @@ def checked_card(card: dict[str, Any]) -> dict[str, Any]:
         "unsure_below": {head: _number(card, "unsure_below", head, 0, 1) for head in classes},
         "cam_layer": line_of_text(card.get("cam_layer"), "cam_layer", 100),
         "features_layer": line_of_text(card.get("features_layer"), "features_layer", 100),
-        "mirrored": card.get("mirrored") is True,
+        "mirrored": card.get("mirrored") is True, "frame": FRAME if card.get("frame") == FRAME else "",
         "not_for_clinical_use": NOT_FOR_CLINICAL_USE,
     }  # fmt: skip
     for name in ("cohort", "weights", "created"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from core import runs
+from core import bundle, runs
 from core.config import LABELS, RunConfig
 from core.publishing import registry
 from core.publishing.registry import Model
@@ -125,7 +125,7 @@ def sections(model: Model, config: RunConfig | None = None) -> list[Section]:
         Section("How it was trained", facts=_training(card, config)),
         _scores(card),
         _calibration(card),
-        Section("Limits", tuple(map(str, card.get("limits", [])))),
+        Section("Limits", tuple(bundle.limits(card))),
         Section("Versions", facts={name: str(text) for name, text in card.get("versions", {}).items()}),
     ]
 
