@@ -65,7 +65,7 @@ def test_the_page_shows_the_progress_and_stops_on_request(scans, workspace):
         st.session_state["indexing"] = "mine"
         indexing.form()
 
-    app = AppTest.from_function(page).run()
+    app = AppTest.from_function(page, default_timeout=60).run()
     assert not app.exception
     app.button[-1].click().run()
     assert scans["mine"]["stop"]
