@@ -301,7 +301,10 @@ def test_going_on_from_other_weights_than_the_shipped_ones_is_refused():
 
 
 @pytest.mark.slow
-def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains_and_other_things(tmp_path):
+def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains_and_other_things(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(weights, "_SETTLING", 256)
     recipe = Recipe(persons=1, slices_per_person=40, others=0.5, size=32, epochs=1, batch_size=8)
     make_shard(1000, recipe, tmp_path / "one.npz")
     model, classes, brain = weights.train(recipe, [tmp_path / "one.npz"], tmp_path / "checkpoint")
