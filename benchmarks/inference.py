@@ -1,7 +1,7 @@
 """How long the shipped model takes, warm: one slice, and a series of thirty beside thirty single slices.
 
-``python -m benchmarks.inference`` prints medians in milliseconds and the ratio of the two ways to ask about a series,
-both from pixels to calibrated probabilities through the worker that the app asks.
+``python -m benchmarks.inference`` prints medians in milliseconds, the ratio of the two ways to ask about a series, both
+from pixels to calibrated probabilities through the worker that the app asks, and the share of making model inputs.
 """
 
 import statistics
@@ -38,9 +38,11 @@ def main() -> None:
     ask(pixels[:1])
     one, series = median_ms(lambda: ask(pixels[:1])), median_ms(lambda: ask(pixels))
     singly = median_ms(lambda: [ask(slice_[None]) for slice_ in pixels])
+    inputs = median_ms(lambda: [images.to_model_input(slice_, size=size) for slice_ in pixels])
     worker.close()
     print(
-        f"one slice {one:.1f} ms; a series of {SLICES} {series:.1f} ms, {series / singly:.2f} of as many single slices"
+        f"one slice {one:.1f} ms; a series of {SLICES} {series:.1f} ms, {series / singly:.2f} of as many singly, "
+        f"{inputs / series:.2f} of it to cut and shrink them"
     )
 
 
