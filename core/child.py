@@ -82,7 +82,8 @@ class Child:
     @property
     def pid(self) -> int | None:
         """Process id of the live child, or None."""
-        return self._process.pid if self._process and self._process.poll() is None else None
+        process = self._process  # another thread may be ending it
+        return process.pid if process and process.poll() is None else None
 
     def request(
         self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None, timeout_s: float = 60.0

@@ -8,9 +8,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error, sync_playwright
 
 PROJECT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -51,6 +53,19 @@ def serve(workspace: Path) -> tuple[str, subprocess.Popen]:
             time.sleep(0.2)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Add to the report of a test that failed what its page showed, and what the server wrote last."""
+    report = yield
+    seen = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "page" in seen:
+        with suppress(Error):  # a page that is gone cannot be read, and must not hide why the test failed
+            report.sections.append(("What the page showed", f"{seen['page'].url}\n{seen['page'].inner_text('body')}"))
+        logs = "\n".join(log.read_text()[-4000:] for log in sorted(seen["app"][2].glob("server-*.log")))
+        report.sections.append(("What the server wrote last", logs))
+    return report
+
+
 @pytest.fixture(scope="session")
 def app(tmp_path_factory):
     """Address and process of an app whose workspace holds the phantom cohort and the shipped run."""
@@ -77,8 +92,6 @@ def another_server(app):
 @pytest.fixture
 def page(app):
     """A fresh page of 1440 × 900; errors that the browser throws fail the test."""
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 900})

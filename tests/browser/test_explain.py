@@ -4,6 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 expect.set_options(timeout=40_000)
 
@@ -18,6 +19,8 @@ LOOK = (
 
 
 def test_the_map_follows_the_reader_through_the_series(app, page):
+    frames = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
     page.goto(f"{app[0]}/explain?cohort=phantom")
     page.locator(".grid button").first.click()
     viewer, messages = page.locator(".viewer"), page.locator(".panel .message")
@@ -49,3 +52,6 @@ def test_the_map_follows_the_reader_through_the_series(app, page):
     page.wait_for_url(re.compile("x_method=layer_cam"))
     viewer.get_by_role("button", name="Image", exact=True).click()
     expect(page.locator(".panel:visible")).to_have_count(1)
+    # The server never counts on what a browser may have let go of since: see `minCachedMessageSize` in the settings.
+    kinds = {ForwardMsg.FromString(frame).WhichOneof("type") for frame in frames}
+    assert "delta" in kinds and "ref_hash" not in kinds
