@@ -1,5 +1,6 @@
 """What every test shares: a workspace of its own, and small DICOM slices made on the spot."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,16 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from core.settings import get_settings
+
+
+def pytest_collection_finish():
+    """Leave what is loaded by now out of all collections to come.
+
+    Where Keras is loaded, Streamlit clears its session after each rerun of a page, and Keras collects garbage then: half
+    a second of going through all objects of all libraries. The server loads no Keras, see `test_architecture`.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
