@@ -160,19 +160,22 @@ def ensure_ready(report: Report | None = None, n_patients: int | None = None, ra
         there.get("random_state", SEED) if random_state is None else random_state,
         lambda share, message: report(0.75 * share, message),
     )
-    report(0.75, "An example study")
-    example_study()
-    if not _judged():
-        report(0.8, "Judging the shipped model on patients it never saw")
-        # TensorFlow stays out of this process, which may be the web server's.
+    if _judged():
+        report(0.9, "An example study")
+        example_study()
+    else:
+        report(0.75, "An example study, and judging the shipped model on patients it never saw")
+        # TensorFlow stays out of this process, which may be the web server's; two processes use two cores.
         workspace = str(get_settings().workspace.resolve())
-        judged = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, "-m", "core.evaluation", runs.SHIPPED, made.name],
-            cwd=PROJECT_DIR, capture_output=True, text=True, check=False,
+            cwd=PROJECT_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "SLICESCOPE_WORKSPACE": workspace},
-        )  # fmt: skip
-        if judged.returncode:
-            raise CoreError(f"The shipped model could not be evaluated: {judged.stderr.strip()[-500:]}")
+        ) as judging:  # fmt: skip
+            example_study()
+            _, said = judging.communicate()
+        if judging.returncode:
+            raise CoreError(f"The shipped model could not be evaluated: {said.strip()[-500:]}")
     report(1.0, "Ready")
 
 
