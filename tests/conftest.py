@@ -14,8 +14,8 @@ from core.settings import get_settings
 def pytest_collection_finish():
     """Leave what is loaded by now out of all collections to come.
 
-    Where Keras is loaded, Streamlit clears its session after each rerun of a page, and Keras collects garbage then: half
-    a second of going through all objects of all libraries. The server loads no Keras, see `test_architecture`.
+    Where Keras is loaded, Streamlit clears its session after each rerun of a page, and Keras collects garbage then:
+    half a second of going through all objects of all libraries. The server loads no Keras, see `test_architecture`.
     """
     gc.collect()
     gc.freeze()
