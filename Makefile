@@ -27,7 +27,7 @@ app: install ## install what is needed and open the app (PORT=8501, HEADLESS=1 o
 install: $(VENV)/installed $(if $(filter 1,$(GPU)),$(VENV)/installed-gpu) ## install the project, so that `.venv/bin/python -m core` works from any folder (GPU=1 for CUDA)
 
 test: $(VENV)/installed-dev lint ## lint and run all tests
-	@$(BIN)/python -m pytest -m "not browser" --numprocesses $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -m "not browser" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/installed-dev ## ruff, both as linter and as formatter

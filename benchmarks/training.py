@@ -79,9 +79,9 @@ def plain(model: keras.Model, data: fitting.Data, config: RunConfig) -> None:
         x = layer(x)
     whole = keras.Model(image, model(x))
     whole.compile(keras.optimizers.Adam(config.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    ((head, y),) = data.y.items()
+    (y,) = data.y.values()
     train, held = data.rows("train"), data.rows("validation")
-    weights = batches.balanced_weights(y[train], len(data.classes[head]))
+    weights = batches.balanced_weights(y[train], data.patient[train])
     whole.fit(
         data.images[train][..., None], y[train], sample_weight=weights, batch_size=config.batch_size,
         epochs=config.epochs, validation_data=(data.images[held][..., None], y[held]), verbose=0,

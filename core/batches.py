@@ -150,18 +150,38 @@ def targets(table: pd.DataFrame, classes: dict[str, list[str]]) -> dict[str, np.
     return answer
 
 
-def balanced_weights(y: np.ndarray, n_classes: int) -> np.ndarray:
-    """Weigh rows so that each class counts the same; rows without a class (-1) weigh 0, the others 1 on average.
+def balanced_weights(y: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Weigh rows so that each class counts the same, and of a class each patient, however many slices a series has.
+
+    Parameters
+    ----------
+    y : ndarray of int
+        (n,) class numbers, -1 for none.
+    patient : ndarray
+        (n,) whose slice it is.
+
+    Returns
+    -------
+    ndarray of float32
+        (n,); 0 for rows without a class, 1 on average over the others.
 
     Examples
     --------
-    >>> balanced_weights(np.array([0, 0, 0, 1, -1]), 2).astype(float).round(2).tolist()
-    [0.67, 0.67, 0.67, 2.0, 0.0]
+    >>> y, patient = np.array([0, 0, 0, 1, -1]), np.array(["a", "a", "b", "a", "a"])
+    >>> balanced_weights(y, patient).tolist()
+    [0.5, 0.5, 1.0, 2.0, 0.0]
     """
-    known = y >= 0
-    counts = np.bincount(y[known], minlength=n_classes)
-    per_class = known.sum() / (max(1, (counts > 0).sum()) * np.maximum(counts, 1))
-    return np.where(known, per_class[np.maximum(y, 0)], 0.0).astype(np.float32)
+    weights = np.zeros(len(y), np.float32)
+    known = np.flatnonzero(y >= 0)
+    if not len(known):
+        return weights
+    both, group, slices = np.unique(
+        np.stack([y[known], np.unique(patient[known], return_inverse=True)[1]], axis=1),
+        axis=0, return_inverse=True, return_counts=True,
+    )  # fmt: skip
+    classes, place, patients = np.unique(both[:, 0], return_inverse=True, return_counts=True)
+    weights[known] = (len(known) / (len(classes) * patients[place] * slices))[group.ravel()]
+    return weights
 
 
 def oversampled(y: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:

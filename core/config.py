@@ -66,7 +66,8 @@ class RunConfig:
         What to learn. ``dual`` learns plane and sequence with a head each and ignores this.
     backbone : {"slicescope", "ResNet50", "MobileNetV2", "EfficientNetV2B0"}
     weights : {"slicescope", "imagenet", "none"} or path
-        Where the backbone starts from. With ``none`` the whole network is trained from the first epoch on,
+        Where the backbone starts from; with ``slicescope`` also the heads of ``transfer`` and ``dual``, for classes
+        that the shipped model knows. With ``none`` the whole network is trained from the first epoch on,
         because features of a random backbone are worth little. A path names a local ``.keras`` or ``.weights.h5``.
     image_size : int
         Side of the model input in pixels.
@@ -101,9 +102,9 @@ class RunConfig:
     early_stopping : int
         Epochs without a better one after which a stage ends; 0 never ends it early.
     class_balance : {"weights", "oversample", "none"}
-        What is done about rare classes of the training part; the other parts are never touched. ``oversample``
-        repeats slices, by plane and sequence at once for ``dual``. A Siamese run draws pairs, each class as often as
-        another unless this is ``none``.
+        What is done about rare classes of the training part; the other parts are never touched. ``weights`` lets each
+        class count the same, and of a class each patient. ``oversample`` repeats slices, by plane and sequence at once
+        for ``dual``. A Siamese run draws pairs, each class as often as another unless this is ``none``.
     label_smoothing : float
         Share of each training answer that is spread over all classes.
     augmentation : {"scanner", "original"}

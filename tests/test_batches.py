@@ -96,11 +96,17 @@ def test_targets_leave_out_what_no_image_model_is_asked_for():
         batches.label_values(table, "vendor")
 
 
-def test_weights_balance_classes():
+def test_weights_balance_classes_and_the_patients_of_each():
     y = np.array([0] * 90 + [1] * 10 + [-1] * 5)
-    weights = batches.balanced_weights(y, 3)
+    patient = np.array(["long"] * 80 + ["short"] * 10 + ["long"] * 3 + ["only here"] * 7 + ["short"] * 5)
+    weights = batches.balanced_weights(y, patient)
     assert weights[y == 0].sum() == pytest.approx(weights[y == 1].sum())
+    for number, names in ((0, ("long", "short")), (1, ("long", "only here"))):
+        of_patients = [weights[(y == number) & (patient == name)].sum() for name in names]
+        assert of_patients[0] == pytest.approx(of_patients[1]) and of_patients[0] > 0
     assert weights[y >= 0].mean() == pytest.approx(1)
+    assert not weights[y < 0].any()
+    assert not batches.balanced_weights(np.full(3, -1), np.array(["a", "a", "b"])).any()
 
 
 def test_augmentation_changes_a_slice_a_little():

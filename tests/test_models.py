@@ -12,7 +12,7 @@ from core import bundle
 from core.config import BACKBONES, KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
 from core.models import BUILDERS, backbones, mc_dropout, parts, siamese
-from core.settings import PROJECT_DIR
+from core.settings import PROJECT_DIR, WEIGHTS_DIR
 
 CLASSES = {
     "plane": ["axial", "coronal", "sagittal"],
@@ -83,6 +83,28 @@ def test_models_are_flat_and_their_layers_have_the_agreed_names(built, case):
     if kind != "siamese":
         for proba in answers(model, images()):
             np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+
+
+def test_heads_start_with_what_the_shipped_model_knows_of_their_classes():
+    x = images(size=96)
+    known = bundle.read_card(WEIGHTS_DIR)["classes"]
+    plane, sequence = bundle.load(WEIGHTS_DIR).predict(x[..., None], verbose=0)
+    t1, t2 = (sequence[:, known["sequence"].index(word)] for word in ("T1", "T2"))
+
+    def begun(kind, label, **classes):
+        config = RunConfig("test", kind, "none", label=label, weights="slicescope")
+        return BUILDERS[kind](config, classes).predict(x[..., None], verbose=0)
+
+    of_plane, of_sequence = begun("dual", "plane", plane=list(reversed(known["plane"])), sequence=["T2", "T1"])
+    np.testing.assert_allclose(of_plane, plane[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(of_sequence[:, 0], t2 / (t1 + t2), atol=1e-5)
+    # A word that the shipped model does not know is one more; the odds of the others stay.
+    one_more = begun("transfer", "sequence", sequence=["T1", "FIELDMAP", "T2"])
+    np.testing.assert_allclose(one_more[:, 0] / one_more[:, 2], t1 / t2, rtol=1e-3)
+    # Of two words at once both count.
+    joint = begun("transfer", "plane-sequence", **{"plane-sequence": ["axial-T1", "sagittal-T2"]})
+    axial, sagittal = (plane[:, known["plane"].index(word)] for word in ("axial", "sagittal"))
+    np.testing.assert_allclose(joint[:, 0] / joint[:, 1], axial * t1 / (sagittal * t2), rtol=1e-3)
 
 
 def test_our_backbone_is_small_and_its_last_map_is_fine_enough_for_a_heatmap():

@@ -232,7 +232,7 @@ def _repeats(data: Data, rows: np.ndarray, config: RunConfig) -> np.ndarray:
 def _weights(data: Data, rows: np.ndarray, config: RunConfig) -> list[np.ndarray]:
     if config.class_balance != "weights":
         return [(y[rows] >= 0).astype(np.float32) for y in data.y.values()]
-    return [batches.balanced_weights(y[rows], len(data.classes[head])) for head, y in data.y.items()]
+    return [batches.balanced_weights(y[rows], data.patient[rows]) for y in data.y.values()]
 
 
 def _held(x: np.ndarray | None, data: Data, rows: np.ndarray):

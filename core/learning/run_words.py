@@ -11,8 +11,8 @@ WORDS = {
     "backbone": ("Backbone", "slicescope is small and quick; the others are Keras' own and want more time and memory."),
     "weights": (
         "Start from",
-        "slicescope: the shipped weights. imagenet: fetched once from the network. none: random numbers. Or a .keras "
-        "or .weights.h5 file of that backbone.",
+        "slicescope: the shipped weights, and what they know of the classes. imagenet: fetched once from the network. "
+        "none: random numbers. Or a .keras or .weights.h5 file of that backbone.",
     ),
     "image_size": (
         "Image size",
@@ -46,7 +46,8 @@ WORDS = {
     "early_stopping": ("Early stopping", "Epochs without a better one that end a stage; 0 never does."),
     "class_balance": (
         "Rare classes",
-        "weights: count more. oversample: are repeated, in the training part alone. none: stay rare.",
+        "weights: count more, and of a class each patient as much as another. oversample: are repeated, in the "
+        "training part alone. none: stay rare.",
     ),
     "label_smoothing": ("Label smoothing", "Share of each training answer that is spread over all classes."),
     "augmentation": (

@@ -73,7 +73,7 @@ def build_backbone(name: str, weights: str = "none", size: int = MODEL_SIZE) -> 
     if weights == "slicescope":
         if name != "slicescope":
             raise ConfigError(f"The slicescope weights fit the slicescope backbone only. Received: {name}.")
-        _fill_from_shipped(backbone)
+        _copy(shipped_model(), backbone, "the shipped weights")
     elif weights not in ("none", "imagenet"):
         _fill_from_file(backbone, Path(weights))
     elif weights == "imagenet" and name == "slicescope":
@@ -134,17 +134,23 @@ def _application(name: str, weights: str, image):
     return model.output
 
 
-def _fill_from_shipped(backbone: keras.Model) -> None:
+def shipped_model() -> keras.Model:
+    """Load the shipped model, for its weights.
+
+    Raises
+    ------
+    WeightsUnavailable
+        When it is gone or was changed; the message names the offline choices.
+    """
     from core import bundle
 
     try:
-        source = bundle.load(WEIGHTS_DIR)
+        return bundle.load(WEIGHTS_DIR)
     except BundleError as error:
         raise WeightsUnavailable(
             f"The shipped weights cannot be used: {error} Offline choices: weights none, or the path of a local "
             ".keras or .weights.h5."
         ) from error
-    _copy(source, backbone, "the shipped weights")
 
 
 def _fill_from_file(backbone: keras.Model, path: Path) -> None:

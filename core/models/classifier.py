@@ -5,6 +5,7 @@ from keras import layers
 
 from core.config import RunConfig
 from core.models.backbones import backbone_of
+from core.models.heads import softmax_heads
 from core.models.mc_dropout import MCDropout
 
 
@@ -23,10 +24,9 @@ def build_transfer(config: RunConfig, classes: dict[str, list[str]]) -> keras.Mo
     keras.Model
         From ``image`` (n, size, size, 1) in [0, 1] to probabilities (n, classes), a layer named after the head.
     """
-    ((head, names),) = classes.items()
     backbone = backbone_of(config)
     x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
-    answer = layers.Dense(len(names), activation="softmax", name=head)(x)
+    (answer,) = softmax_heads(x, config, classes)
     return keras.Model(backbone.input, answer, name="transfer")
 
 

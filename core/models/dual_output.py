@@ -1,10 +1,10 @@
 """One backbone, a head for the plane and a head for the sequence."""
 
 import keras
-from keras import layers
 
 from core.config import RunConfig
 from core.models.backbones import backbone_of
+from core.models.heads import softmax_heads
 from core.models.mc_dropout import MCDropout
 
 
@@ -26,8 +26,4 @@ def build_dual(config: RunConfig, classes: dict[str, list[str]]) -> keras.Model:
     """
     backbone = backbone_of(config)
     x = MCDropout(config.dropout, config.random_state, name="dropout")(backbone.output)
-    # Probabilities in single precision, whatever the rest is computed in.
-    answers = [
-        layers.Dense(len(names), activation="softmax", dtype="float32", name=head)(x) for head, names in classes.items()
-    ]
-    return keras.Model(backbone.input, answers, name="dual")
+    return keras.Model(backbone.input, softmax_heads(x, config, classes), name="dual")
