@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -160,23 +161,27 @@ def ensure_ready(report: Report | None = None, n_patients: int | None = None, ra
         there.get("random_state", SEED) if random_state is None else random_state,
         lambda share, message: report(0.75 * share, message),
     )
-    if _judged():
-        report(0.9, "An example study")
+    judged = _judged()
+    report(0.75, "An example study" + ("" if judged else ", and judging the shipped model on patients it never saw"))
+    with nullcontext() if judged else _judging(made.name):
         example_study()
-    else:
-        report(0.75, "An example study, and judging the shipped model on patients it never saw")
-        # TensorFlow stays out of this process, which may be the web server's; two processes use two cores.
-        workspace = str(get_settings().workspace.resolve())
-        with subprocess.Popen(
-            [sys.executable, "-m", "core.evaluation", runs.SHIPPED, made.name],
-            cwd=PROJECT_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "SLICESCOPE_WORKSPACE": workspace},
-        ) as judging:  # fmt: skip
-            example_study()
-            _, said = judging.communicate()
-        if judging.returncode:
-            raise CoreError(f"The shipped model could not be evaluated: {said.strip()[-500:]}")
     report(1.0, "Ready")
+
+
+@contextmanager
+def _judging(cohort_name: str) -> Iterator[None]:
+    """Let the shipped model be judged on a cohort while something else is done, and wait for it."""
+    # TensorFlow stays out of this process, which may be the web server's; two processes use two cores.
+    workspace = str(get_settings().workspace.resolve())
+    with subprocess.Popen(
+        [sys.executable, "-m", "core.evaluation", runs.SHIPPED, cohort_name],
+        cwd=PROJECT_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "SLICESCOPE_WORKSPACE": workspace},
+    ) as judging:  # fmt: skip
+        yield
+        _, said = judging.communicate()
+    if judging.returncode:
+        raise CoreError(f"The shipped model could not be evaluated: {said.strip()[-500:]}")
 
 
 def ready() -> bool:
