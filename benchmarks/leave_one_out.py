@@ -6,10 +6,8 @@ on its frozen features with all subjects but one, then asks them about that one:
 after: means over subjects, with 95 % intervals by bootstrap over subjects, for classes with at least five subjects.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,12 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import real_slices
+from benchmarks import real_slices, training
 from core import batches, bundle, inference
 from core.config import RunConfig
 from core.learning import fitting, presets
 from core.learning.features import forward
-from core.learning.training_callbacks import Watch
 from core.models import BUILDERS
 from core.settings import WEIGHTS_DIR
 
@@ -33,16 +30,13 @@ LEAST_SUBJECTS = 5
 def as_a_run(head: str, images: np.ndarray, words: np.ndarray, subject: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Train a head as a run of the preset quick does, and return what it says of the slices that are left out."""
     config = presets.apply(RunConfig("left out", "transfer", "real", label=head), "quick")
-    classes = {head: sorted(set(words))}
-    y = {head: np.array([classes[head].index(word) for word in words])}
+    names, y = np.unique(words, return_inverse=True)
+    classes = {head: names.tolist()}
     keras.utils.set_random_seed(0)
     model = BUILDERS["transfer"](config, classes)
-    data = fitting.Data(images, y, subject, np.where(out, "test", "train"), classes)
-    with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(Path(folder), lambda *told: None, lambda: False, lambda mark: None)
-        fitting.fit_head(model, data, config, watch)
+    training.ours(model, fitting.Data(images, {head: y}, subject, np.where(out, "test", "train"), classes), config)
     (proba,), _ = forward(model, images[out], mirrored=True)
-    return np.array(classes[head])[proba.argmax(1)]
+    return names[proba.argmax(1)]
 
 
 def by_regression(features: np.ndarray, words: np.ndarray, subject: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -135,17 +135,17 @@ def _application(name: str, weights: str, image):
 
 
 def shipped_model() -> keras.Model:
-    """Load the shipped model, for its weights.
+    """Give the shipped model, for its weights; loaded once by a process.
 
     Raises
     ------
     WeightsUnavailable
         When it is gone or was changed; the message names the offline choices.
     """
-    from core import bundle
+    from core import bundle, inference
 
     try:
-        return bundle.load(WEIGHTS_DIR)
+        return inference.loaded_model(*inference.model_key(WEIGHTS_DIR, bundle.read_card(WEIGHTS_DIR)))
     except BundleError as error:
         raise WeightsUnavailable(
             f"The shipped weights cannot be used: {error} Offline choices: weights none, or the path of a local "
