@@ -72,6 +72,8 @@ class Recipe:
         Of Keras: what the network is computed in while it is trained. The weights are kept in single precision.
     learning_rate : float
         Peak of a cosine schedule with one twentieth of warm-up.
+    averaging : float
+        Momentum of the moving average of the weights that is kept; 0 keeps the last ones.
     changes, tones : float
         How much a slice is changed each time it is seen, see `core.weights_changes.Changes`.
     teachers : tuple of float
@@ -98,6 +100,7 @@ class Recipe:
     batch_size: int = 128
     dtype_policy: str = "mixed_bfloat16"
     learning_rate: float = 3e-3
+    averaging: float = 0.998
     changes: float = 1.0
     tones: float = 0.5
     teachers: tuple[float, ...] = ()
@@ -196,8 +199,15 @@ def numbers(words: np.ndarray, names: list[str]) -> np.ndarray:
     return np.array([place.get(str(word), -1) for word in words])
 
 
-def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
+def train(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpoint: Path):
     """Train the teachers and then the network, or go on from ``checkpoint``.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : tuple of ndarray
+        From `load`.
+    checkpoint : Path
 
     Returns
     -------
@@ -207,7 +217,6 @@ def train(recipe: Recipe, shards: list[Path], checkpoint: Path):
     brain : dict
         The plane between brains and other things, as `core.novelty` reads it from the card.
     """
-    data = load(shards)
     teachers = []
     for number, tones in enumerate(recipe.teachers):
         own = replace(
@@ -322,16 +331,16 @@ def fit(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpo
             for head, weight, own, *others in zip(taught, _HEAD_WEIGHTS, answers, *told, strict=True)
         ]
     model = keras.Model(raw, answers)
+    averaged = {"use_ema": True, "ema_momentum": recipe.averaging} if recipe.averaging else {}
     model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=1e-4, use_ema=True, ema_momentum=0.998),
+        keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averaged),
         [keras.losses.SparseCategoricalCrossentropy() for _ in taught],
         loss_weights=list(_HEAD_WEIGHTS),
         weighted_metrics=[["accuracy"] for _ in taught],
     )
-    callbacks = [
-        keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=False),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=False),
-    ]
+    callbacks = [keras.callbacks.BackupAndRestore(checkpoint, delete_checkpoint=False)]
+    if averaged:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=False))
     model.fit(
         pictures, [np.maximum(answer, 0) for answer in y], sample_weight=weights, batch_size=recipe.batch_size,
         epochs=recipe.epochs, callbacks=callbacks, verbose=2,
@@ -340,7 +349,7 @@ def fit(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpo
     trained.set_weights(network.get_weights())
     if recipe.kept:
         _mean_with_shipped(trained, recipe)
-    picked = np.random.default_rng([43, recipe.random_state]).integers(0, len(pictures), _SETTLING)
+    picked = np.random.default_rng([43, recipe.random_state]).integers(0, len(pictures), min(_SETTLING, len(pictures)))
     settle(trained, keras.Model(raw, trained(changes(raw))), pictures[picked], [answer[picked] for answer in y])
     return trained
 
@@ -449,7 +458,7 @@ def make(recipe: Recipe, workers: int):
     # Other phantoms, other slices: what an earlier version of them left must not be gone on with.
     folder = get_settings().workspace / "weights" / phantoms_key()
     shards = make_shards(recipe, folder / f"shards-{recipe.shards_key}", workers)
-    model, classes, brain = train(recipe, shards[: recipe.persons], folder / f"checkpoint-{recipe.key}")
+    model, classes, brain = train(recipe, load(shards[: recipe.persons]), folder / f"checkpoint-{recipe.key}")
     card = judge(asker(model), classes, brain, recipe, shards[recipe.persons :])
     if recipe.start:
         before = bundle.read_card(WEIGHTS_DIR)
@@ -481,6 +490,30 @@ def with_truth(table: pd.DataFrame, folder: Path, plane: str = "plane") -> pd.Da
     return table
 
 
+def shares_of_subjects(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return the shares of slices named rightly, each the mean over a subject's files of the mean over their slices.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `with_truth`, with the answers in ``plane`` and ``sequence``.
+
+    Returns
+    -------
+    plane : Series
+        By ``subject``.
+    sequence : Series
+        By ``sequence_true`` and ``subject``, of what the model is taught.
+    """
+
+    def shares(part: pd.DataFrame, head: str, *by: str) -> pd.Series:
+        right = (part[head] == part[f"{head}_true"]).groupby([part[key] for key in (*by, "subject", "path")]).mean()
+        return right.groupby([*by, "subject"]).mean()
+
+    known = table[table["sequence_true"].isin(render.LEAVES)]
+    return shares(table, "plane"), shares(known, "sequence", "sequence_true")
+
+
 def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 500) -> dict[str, Any]:
     """Score a model on real files, which took no part in making the shipped weights.
 
@@ -505,11 +538,6 @@ def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 50
     slices, _, _ = classify.classify(made, model, workers=os.cpu_count() or 1)
     table = with_truth(slices, folder, "header_plane")
     seen = table[table["plane_verdict"] != "not_a_brain"]
-    known = seen[seen["sequence_true"].isin(render.LEAVES)]
-
-    def shares(part: pd.DataFrame, head: str, *by: str) -> pd.Series:
-        right = (part[head] == part[f"{head}_true"]).groupby([part[key] for key in (*by, "subject", "path")]).mean()
-        return right.groupby([*by, "subject"]).mean()
 
     def interval(of_subjects: pd.Series, mean: Callable[[pd.Series], float]) -> list[float]:
         rng = np.random.default_rng(0)
@@ -524,7 +552,7 @@ def judge_on_real(folder: Path, model: str = runs.SHIPPED, n_bootstrap: int = 50
     def over_classes(part: pd.Series) -> float:
         return float(part.groupby("sequence_true").mean().mean())
 
-    plane, sequence = shares(seen, "plane"), shares(known, "sequence", "sequence_true")
+    plane, sequence = shares_of_subjects(seen)
     return {
         "plane": float(plane.mean()),
         "plane_interval": interval(plane, lambda part: float(part.mean())),

@@ -41,13 +41,13 @@ widgets.header("Errors", "Where a model is wrong, whether it knew, and the very 
 
 def page(run: runs.Run) -> None:
     """Draw the chosen view of one run, and the dossier of the chosen slice over it."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        view = st.segmented_control(
-            "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
-            label_visibility="collapsed", required=True,
-        )  # fmt: skip
+    view = st.segmented_control(
+        "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
+        label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        chosen = errors_choice.choose(run)
         errors_take_away.draw(run)
-    chosen = errors_choice.choose(run)
     listed = VIEWS[view](chosen)
     errors_dossier.open_chosen(chosen, listed)
 

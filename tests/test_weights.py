@@ -309,7 +309,7 @@ def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains
     monkeypatch.setattr(weights, "_mean_with_shipped", lambda network, recipe: mixed.append(recipe))
     recipe = Recipe(persons=1, slices_per_person=40, others=0.5, size=32, epochs=1, batch_size=8, kept=0.5)
     make_shard(1000, recipe, tmp_path / "one.npz")
-    model, classes, brain = weights.train(recipe, [tmp_path / "one.npz"], tmp_path / "checkpoint")
+    model, classes, brain = weights.train(recipe, weights.load([tmp_path / "one.npz"]), tmp_path / "checkpoint")
     assert mixed == [recipe]
     assert classes == ANSWERED and model.output_names == ["plane", "sequence"]
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}

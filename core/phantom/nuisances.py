@@ -11,6 +11,8 @@ class Nuisances:
     ----------
     jitter : float
         Not a share: standard deviation of the logarithm of a tissue's values from slice to slice.
+    resolutions : float
+        Not a share: 1 as scanners differ in slice thickness and pixel size, 0 when all are alike.
     sick : float
         A person's slice is chosen for what ails them: people publish what they looked for.
     defaced, stripped : float
@@ -33,6 +35,7 @@ class Nuisances:
     """
 
     jitter: float = 0.05
+    resolutions: float = 1.0
     sick: float = 0.4
     defaced: float = 0.15
     stripped: float = 0.35

@@ -103,7 +103,7 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
     at = _placed(seen, odds.sick, rng)
     # The field of view keeps the whole brain; how much of the rest is seen differs.
     side = round(rng.uniform(195, 265))
-    thickness = float(rng.choice([1, 1, 2, 3, 4, 5, 6]))
+    thickness = _spread(float(rng.choice([1, 1, 2, 3, 4, 5, 6])), 3, odds)
     tissue = seen.defaced if rng.random() < odds.defaced else seen.tissue
     signals = maps.measured(values * np.exp(rng.normal(0, odds.jitter, values.shape)), protocol, rng)
     if protocol.kind == "tof":
@@ -146,6 +146,7 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
         blur = rng.uniform(0.3, 0.8) if protocol.sequence != "ASL" else rng.uniform(1, 3)
         pictures = [ndimage.gaussian_filter(picture, blur) for picture in pictures]
         spacing = rng.uniform(0.7, 1.7)
+    spacing = _spread(spacing, 1.2, odds)
     if rng.random() < odds.reformatted:
         way = rng.integers(2**31)
         pictures = [reformatted(picture, np.random.default_rng(way)) for picture in pictures]
@@ -155,6 +156,10 @@ def _picture(seen: _Views, plane: str, protocol: Protocol, values: np.ndarray, o
     if protocol.kind in contrast.MAPS:
         return maps.computed(pictures, protocol, snr, rng, stripped or rng.random() < 0.75)
     return scan.add_noise(_received(pictures[0], odds, rng).astype(np.float32), snr, rng)
+
+
+def _spread(drawn: float, usual: float, odds: Nuisances) -> float:
+    return usual + (drawn - usual) * odds.resolutions
 
 
 def _placed(seen: _Views, sick: float, rng: np.random.Generator) -> Plane:

@@ -47,17 +47,15 @@ class Chosen:
 def choose(run: runs.Run) -> Chosen:
     """Draw the choice of head and part, and return what it leaves."""
     heads, parts = cached.heads_and_parts(run)
-    left, right, more = st.columns([1, 1.2, 2], vertical_alignment="bottom")
-    head = left.segmented_control(
+    head = st.segmented_control(
         "Head", heads, default=heads[-1], key="of_head", bind="query-params", required=True, on_change=close,
         help="Which answer of the model is looked at.",
     )  # fmt: skip
-    part = right.segmented_control(
+    part = st.segmented_control(
         "Slices of", parts, default=parts[0], key="of_split", bind="query-params", required=True, on_change=close,
         help="Patients of the test part were never used in training.",
     )  # fmt: skip
-    with more:
-        _elsewhere(run)
+    _elsewhere(run)
     asked = cached.asked(run, head, part)
     names = run.card()["classes"][head]
     return Chosen(run, head, part, asked.rows, asked.kept, names, [name for name in names if name in asked.seen])

@@ -55,7 +55,7 @@ def draw(chosen: Chosen) -> None:
 def _choices(chosen: Chosen) -> tuple[str, str, str, tuple[str, ...]]:
     """Draw what is counted and how it is shown."""
     both = {"plane", "sequence"} <= set(chosen.run.card()["classes"])
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         unit = state.pick(
             st.segmented_control, "Count", {one: one.capitalize() for one in UNITS}, state.UNIT, required=True,
             on_change=close, help="Slices of one head are alike; series and patients are answered by vote.",
@@ -69,8 +69,8 @@ def _choices(chosen: Chosen) -> tuple[str, str, str, tuple[str, ...]]:
             help="By confusion, classes that are taken for each other stand together.",
         )  # fmt: skip
         joint = both and st.toggle(
-            "Plane and sequence", key=state.JOINT, bind="query-params", on_change=close,
-            help="Both answers of a slice at once: right only where both are.",
+            "Both heads", key=state.JOINT, bind="query-params", on_change=close,
+            help="Plane and sequence of a slice at once: right only where both are.",
         )  # fmt: skip
     return unit, shares, order, ("plane", "sequence") if joint else (chosen.head,)
 

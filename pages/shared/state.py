@@ -80,13 +80,19 @@ def facet(name: str) -> str:
 def pages() -> list:
     """Return the pages, in the order of the sidebar."""
     return [
-        st.Page("pages/study.py", title="Study", icon=":material/folder_open:", default=True),
+        st.Page("pages/study.py", title="Study", icon=":material/folder_open:", url_path="start", default=True),
         st.Page("pages/browse.py", title="Browse", icon=":material/grid_view:"),
         st.Page("pages/label.py", title="Label", icon=":material/label:"),
         st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
         st.Page("pages/errors.py", title="Errors", icon=":material/troubleshoot:"),
         st.Page("pages/explain.py", title="Explain", icon=":material/lightbulb:"),
+        # Streamlit gives the default page the empty address; who writes its name means it, too.
+        st.Page(_study, url_path="study", visibility="hidden"),
     ]
+
+
+def _study() -> None:
+    st.switch_page("pages/study.py", query_params=st.query_params.to_dict())
 
 
 def by_front_door() -> None:
