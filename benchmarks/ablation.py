@@ -20,21 +20,14 @@ from benchmarks import real_slices
 from core import calibration
 from core.phantom.nuisances import Nuisances
 from core.settings import get_settings
+from core.shipping.judging import asker
+from core.shipping.network import train
+from core.shipping.real_files import shares_of_subjects
+from core.shipping.recipe import ANSWERS, Recipe, knows_bfloat16, phantoms_key
+from core.shipping.shards import load, make_shards, numbers
 from core.vocabulary import PLANES
-from core.weights import (
-    ANSWERS,
-    Recipe,
-    asker,
-    knows_bfloat16,
-    load,
-    make_shards,
-    numbers,
-    phantoms_key,
-    shares_of_subjects,
-    train,
-)
 
-#: Data as `core.weights.load` gives them: pictures, planes and sequences.
+#: Data as `core.shipping.shards.load` gives them: pictures, planes and sequences.
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 #: Grey values above this, of 255, are of the head.
 _LIT = 26
@@ -187,7 +180,7 @@ def answers(name: str, seed: int, real: np.ndarray) -> dict[str, np.ndarray]:
             "once": model.predict(real[..., None].astype(np.float32) / 255, batch_size=256, verbose=0),
             "truth": [numbers(word, classes[head]) for head, word in zip(classes, words, strict=True)],
         }
-        heads = {f"{what}_{head}": got for what, each in said.items() for head, got in zip(classes, each, strict=False)}
+        heads = {f"{what}_{head}": got for what, each in said.items() for head, got in zip(classes, each, strict=True)}
         np.savez(kept, **heads)
     return dict(np.load(kept))
 

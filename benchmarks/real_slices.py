@@ -7,7 +7,7 @@ import pandas as pd
 
 from core import batches, bundle, classify, cohort
 from core.settings import WEIGHTS_DIR, get_settings
-from core.weights import with_truth
+from core.shipping.real_files import with_truth
 
 
 def read() -> tuple[pd.DataFrame, np.ndarray]:
@@ -16,7 +16,7 @@ def read() -> tuple[pd.DataFrame, np.ndarray]:
     Returns
     -------
     rows : DataFrame
-        Slices with their truth, from `core.weights.with_truth`.
+        Slices with their truth, from `core.shipping.real_files.with_truth`.
     images : ndarray of float32, shape (n, S, S)
         As the shipped model wants them. Blank slices, at the ends of volumes, are left out: they have nothing to name.
     """

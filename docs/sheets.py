@@ -17,8 +17,8 @@ from core import cohort, images, sources
 from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES, training_slices
 from core.settings import PROJECT_DIR, get_settings
+from core.shipping.real_files import with_truth
 from core.vocabulary import PLANES
-from core.weights import with_truth
 
 SIZE, GAP, COLUMNS = 128, 4, 10
 #: People of no cohort and of no training.

@@ -13,16 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import bundle, weights
+from core import bundle
 from core.errors import BundleError
 from core.models.parts import FEATURES
 from core.novelty import brain_probability
 from core.phantom.nuisances import Nuisances
 from core.phantom.render import LEAVES
 from core.settings import PROJECT_DIR, WEIGHTS_DIR
+from core.shipping import judging, network, real_files, shards
+from core.shipping import recipe as recipes
+from core.shipping.changes import Changes
+from core.shipping.judging import judge
+from core.shipping.real_files import judge_on_real
+from core.shipping.recipe import ANSWERS, Recipe
+from core.shipping.shards import load, make_shard, make_shards
 from core.vocabulary import PLANES
-from core.weights import ANSWERS, Recipe, judge, judge_on_real, load, make_shard, make_shards
-from core.weights_changes import Changes
 
 SMALL = {"persons": 2, "held_back": 1, "slices_per_person": 3, "size": 32, "epochs": 1, "batch_size": 4}
 N = len(LEAVES)
@@ -42,7 +47,7 @@ def striped(monkeypatch):
         for i in range(n):
             yield np.full((size, size), i / 255, np.float32), PLANES[i % 3], LEAVES[(seed + i) % len(LEAVES)]
 
-    monkeypatch.setattr(weights.render, "training_slices", slices)
+    monkeypatch.setattr(shards.render, "training_slices", slices)
     return asked
 
 
@@ -76,26 +81,26 @@ def test_shards_are_shared_by_recipes_that_train_differently_on_the_same_slices(
 
 def test_key_does_not_change_from_one_run_to_the_next():
     """Or checkpoints of a broken run would not be found again."""
-    command = f"from core.weights import Recipe; print(Recipe(**{SMALL}).key)"
+    command = f"from core.shipping.recipe import Recipe; print(Recipe(**{SMALL}).key)"
     said = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, cwd=PROJECT_DIR)
     assert said.stdout.split()[-1] == Recipe(**SMALL).key
 
 
 def test_phantoms_key_follows_the_code_that_draws_the_slices(tmp_path, monkeypatch):
     """So that shards of older phantoms are not gone on with."""
-    assert weights.phantoms_key() == weights.phantoms_key()
+    assert recipes.phantoms_key() == recipes.phantoms_key()
     shutil.copytree(PROJECT_DIR / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
-    key = weights.phantoms_key()
-    monkeypatch.setattr(weights, "PROJECT_DIR", tmp_path)
-    assert weights.phantoms_key() == key
+    key = recipes.phantoms_key()
+    monkeypatch.setattr(recipes, "PROJECT_DIR", tmp_path)
+    assert recipes.phantoms_key() == key
     for name in ("phantom/contrast.py", "phantom/scan.py", "images.py"):
-        before = weights.phantoms_key()
+        before = recipes.phantoms_key()
         with (tmp_path / "core" / name).open("a") as file:
             file.write("# another\n")
-        assert weights.phantoms_key() != before, name
-    before = weights.phantoms_key()
+        assert recipes.phantoms_key() != before, name
+    before = recipes.phantoms_key()
     (tmp_path / "core" / "splits.py").write_text("")
-    assert weights.phantoms_key() == before
+    assert recipes.phantoms_key() == before
 
 
 # --- shards -----------------------------------------------------------------------------------------------------------
@@ -131,7 +136,7 @@ def test_other_things_lie_between_the_slices_and_have_no_words(tmp_path, striped
     assert 20 < other.sum() < 60 and len(images) == 200 + other.sum()
     np.testing.assert_array_equal(other, sequence == "")
     assert images[~other][:, 0, 0].tolist() == list(range(200))
-    numbered = weights.numbers(plane, list(PLANES))
+    numbered = shards.numbers(plane, list(PLANES))
     assert (numbered[other] == -1).all() and numbered[~other].tolist() == [i % 3 for i in range(200)]
 
 
@@ -142,7 +147,7 @@ def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch
         file.write_bytes(b"PK half a shard")
         raise OSError("disk full")
 
-    monkeypatch.setattr(weights.np, "savez", cut_short)
+    monkeypatch.setattr(shards.np, "savez", cut_short)
     with pytest.raises(OSError, match="disk full"):
         make_shard(1, asked_for(3), tmp_path / "person-1.npz")
     assert not (tmp_path / "person-1.npz").exists()
@@ -153,7 +158,7 @@ def test_shard_that_was_not_finished_is_not_there(tmp_path, striped, monkeypatch
         yield np.zeros((8, 8), np.float32), "axial", "T1"
         raise RuntimeError("no more slices")
 
-    monkeypatch.setattr(weights.render, "training_slices", broken)
+    monkeypatch.setattr(shards.render, "training_slices", broken)
     with pytest.raises(RuntimeError, match="no more slices"):
         make_shard(2, asked_for(3), tmp_path / "person-2.npz")
     assert not (tmp_path / "person-2.npz").exists()
@@ -205,7 +210,7 @@ def test_people_of_two_recipes_are_different_ones(tmp_path, monkeypatch):
             done.set_result(None)
             return done
 
-    monkeypatch.setattr(weights, "ProcessPoolExecutor", Nobody)
+    monkeypatch.setattr(shards, "ProcessPoolExecutor", Nobody)
     work = []
     for random_state in range(3):
         recipe = Recipe(persons=9, held_back=2, slices_per_person=40, size=16, random_state=random_state)
@@ -252,7 +257,7 @@ def test_settling_gives_normalisation_the_statistics_of_the_slices_and_moves_not
     trained = keras.Model(image, answer)
     before = [weight.numpy() for weight in trained.trainable_weights]
     x = np.random.default_rng(0).normal(3, 2, (15_360, 4, 4, 1)).astype(np.float32)
-    weights.settle(trained, keras.Model(trained.input, trained.output), x, [np.zeros(len(x), int)])
+    network.settle(trained, keras.Model(trained.input, trained.output), x, [np.zeros(len(x), int)])
     assert float(normal.moving_mean[0]) == pytest.approx(x.mean(), abs=0.05)
     assert float(normal.moving_variance[0]) == pytest.approx(x.var(), rel=0.02)
     assert normal.momentum == 0.9
@@ -263,58 +268,58 @@ def test_settling_gives_normalisation_the_statistics_of_the_slices_and_moves_not
 def test_the_shipped_weights_went_on_with_teachers_from_others_that_went_on():
     card = bundle.read_card(WEIGHTS_DIR)
     before = card["started_from"]
-    made_by = dataclasses.replace(weights.going_on(large=True), start=before["sha256"])
+    made_by = dataclasses.replace(recipes.going_on(large=True), start=before["sha256"])
     assert card["recipe"] == json.loads(json.dumps(asdict(made_by)))
     assert before["recipe"]["start"] not in ("", before["sha256"], card["sha256"])
     assert card["sha256"] != before["sha256"] and card["phantoms"] != before["phantoms"]
 
 
 def test_going_on_starts_with_the_answers_of_the_shipped_weights():
-    recipe = weights.going_on()
-    network = weights._network(recipe, {**CLASSES, "brain": ["other", "brain"]}, "float32")
-    weights._start_from_shipped(network, recipe)
+    recipe = recipes.going_on()
+    made = network._network(recipe, {**CLASSES, "brain": ["other", "brain"]}, "float32")
+    network._start_from_shipped(made, recipe)
     images = np.random.default_rng(3).random((6, recipe.size, recipe.size, 1), np.float32)
-    plane, sequence, brain = network.predict(images, verbose=0)
+    plane, sequence, brain = made.predict(images, verbose=0)
     shipped = keras.Model((model := bundle.load(WEIGHTS_DIR)).input, [*model.outputs, model.get_layer(FEATURES).output])
     expected_plane, expected, features = shipped.predict(images, verbose=0)
     np.testing.assert_allclose(plane, expected_plane, atol=1e-5)
-    answered = sequence[:, weights.numbers(np.array(ANSWERS), list(LEAVES))]
+    answered = sequence[:, shards.numbers(np.array(ANSWERS), list(LEAVES))]
     np.testing.assert_allclose(answered / answered.sum(1, keepdims=True), expected, atol=1e-5)
     assert (sequence[:, LEAVES.index("MRA")] < 0.1).all()
     np.testing.assert_allclose(brain[:, 1], brain_probability(features, bundle.read_card(WEIGHTS_DIR)), atol=1e-5)
 
 
 def test_the_mean_with_the_weights_before_holds_the_share_that_is_kept_of_them():
-    recipe = dataclasses.replace(weights.going_on(), kept=0.25)
-    network = weights._network(recipe, {**CLASSES, "brain": ["other", "brain"]}, "float32")
-    weights._start_from_shipped(network, recipe)
-    before = network.get_weights()
-    network.set_weights([part + 4 for part in before])
-    weights._mean_with_shipped(network, recipe)
-    for part, was in zip(network.get_weights(), before, strict=True):
+    recipe = dataclasses.replace(recipes.going_on(), kept=0.25)
+    made = network._network(recipe, {**CLASSES, "brain": ["other", "brain"]}, "float32")
+    network._start_from_shipped(made, recipe)
+    before = made.get_weights()
+    made.set_weights([part + 4 for part in before])
+    network._mean_with_shipped(made, recipe)
+    for part, was in zip(made.get_weights(), before, strict=True):
         np.testing.assert_allclose(part, was + 3, atol=1e-5)
 
 
 def test_going_on_from_other_weights_than_the_shipped_ones_is_refused():
     with pytest.raises(BundleError, match="not those that this recipe goes on from"):
-        weights._start_from_shipped(None, dataclasses.replace(weights.going_on(), start="0" * 64))
+        network._start_from_shipped(None, dataclasses.replace(recipes.going_on(), start="0" * 64))
 
 
 @pytest.mark.slow
 def test_training_gives_a_network_in_single_precision_and_a_plane_between_brains_and_other_things(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(weights, "_SETTLING", 256)
+    monkeypatch.setattr(network, "_SETTLING", 256)
     mixed = []
-    monkeypatch.setattr(weights, "_mean_with_shipped", lambda network, recipe: mixed.append(recipe))
+    monkeypatch.setattr(network, "_mean_with_shipped", lambda network, recipe: mixed.append(recipe))
     recipe = Recipe(persons=1, slices_per_person=40, others=0.5, size=32, epochs=1, batch_size=8, kept=0.5)
     make_shard(1000, recipe, tmp_path / "one.npz")
-    model, classes, brain = weights.train(recipe, weights.load([tmp_path / "one.npz"]), tmp_path / "checkpoint")
+    model, classes, brain = network.train(recipe, load([tmp_path / "one.npz"]), tmp_path / "checkpoint")
     assert mixed == [recipe]
     assert classes == ANSWERED and model.output_names == ["plane", "sequence"]
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
-    proba, embeddings = weights.asker(model)(load([tmp_path / "one.npz"])[0])
+    proba, embeddings = judging.asker(model)(load([tmp_path / "one.npz"])[0])
     assert [p.shape[1] for p in proba] == [3, len(ANSWERS)] and embeddings.shape[1] == len(brain["weight"])
     assert all(np.allclose(p.sum(1), 1, atol=1e-5) for p in proba)
 
@@ -370,7 +375,7 @@ def test_scores_come_from_people_on_whom_nothing_was_fitted(held_back):
         assert np.mean(list(scores["by_class"].values())) == pytest.approx(2 / 3)
         assert scores["majority_baseline"] == pytest.approx(1 / n)
         # On the first half the model was always right, so it is taught to be surer: and is too sure on the second.
-        assert card["temperature"][head] < weights.CAUTION
+        assert card["temperature"][head] < judging.CAUTION
         assert scores["ece"] > 0.2
         assert 0 < card["unsure_below"][head] <= 1
     assert card["scores"]["phantoms"]["brain"] == {"auroc": 1.0, "brains_set_apart": 0.0, "others": 4}
@@ -407,8 +412,8 @@ def test_real_score_lets_neither_a_long_series_nor_a_common_class_decide(tmp_pat
         [(path, *answer, head, "agree") for path, _, _, _, head, answers in files for answer in answers],
         columns=["path", "plane", "sequence", "header_plane", "plane_verdict"],
     )
-    monkeypatch.setattr(weights.cohort, "scan", lambda folder, name, workers: ("scanned", folder))
-    monkeypatch.setattr(weights.classify, "classify", lambda made, model, workers: (slices, None, None))
+    monkeypatch.setattr(real_files.cohort, "scan", lambda folder, name, workers: ("scanned", folder))
+    monkeypatch.setattr(real_files.classify, "classify", lambda made, model, workers: (slices, None, None))
     scores = judge_on_real(tmp_path)
     # Ann has one file right and one wrong, Bob half of his slices; nobody asks for localizers.
     assert scores["sequence_by_class"] == {"BOLD": 0.0, "T1": pytest.approx((0.5 + 1) / 2), "T1CE": 0.5}

@@ -1,0 +1,1 @@
+"""What lies behind `core.weights`: recipe, slices, network, judgement."""
