@@ -12,7 +12,7 @@ from core import inference
 from core.errors import ChildTimeout
 from core.explanations import map_desk
 from core.explanations.badge import CHECKS, Badge
-from core.explanations.map_desk import Ask
+from core.explanations.desk import Ask
 from core.explanations.question import Question
 
 GOOD = {"model": 0.0, "decision": 1.0, "head": 0.0, "stable": 1.0}

@@ -11,8 +11,10 @@ import pytest
 from core import inference
 from core.child import Child
 from core.errors import ChildStopped, ChildTimeout, InputError, UnreadableFile
+from core.explanations import desk as desk_module
 from core.explanations import map_desk, map_store
-from core.explanations.map_desk import Answered, Ask, Desk, Failed, Judged, Layers, Made, Named, make_answers, make_maps
+from core.explanations.desk import Answered, Ask, Desk, Failed, Judged, Layers, Made, Named
+from core.explanations.map_desk import make_answers, make_maps
 from core.explanations.question import Maps, Question
 from core.images import Box, Geometry, to_model_input
 
@@ -136,7 +138,7 @@ def test_a_client_that_was_not_heard_of_is_forgotten(work, monkeypatch):
     desk = Desk(work, work.stop)
     desk.want("gone", [ask(at) for at in range(20)])
     assert work.started.wait(10)
-    monkeypatch.setattr(map_desk, "_GONE_S", 0.0)
+    monkeypatch.setattr(desk_module, "_GONE_S", 0.0)
     work.gate.set()
     until(lambda: desk.waiting("gone").n == 0)
     assert work.batches == [["0"]]
@@ -171,7 +173,7 @@ def test_a_bug_shows_itself():
 
 
 def test_results_are_bounded(work, monkeypatch):
-    monkeypatch.setattr(map_desk, "_KEPT", 20 * 1024)
+    monkeypatch.setattr(desk_module, "_KEPT", 20 * 1024)
     desk, asks = Desk(work, work.stop), [ask(at) for at in range(40)]
     desk.want("one", asks)
     until(lambda: desk.waiting("one").n == 0)

@@ -8,7 +8,8 @@ import streamlit as st
 
 from core.cohorts.pace import spelled
 from core.explanations.badge import CHECKS, VERDICTS, Badge, Check, read_limits
-from core.explanations.map_desk import Ask, Failed, Judged, badges_desk
+from core.explanations.desk import Ask, Failed, Judged
+from core.explanations.map_desk import badges_desk
 from pages.shared import cached, widgets
 
 #: Verdict → tone, sign, and what is said of the map. The sign says it without the colour.

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from core import runs
-from core.explanations.map_desk import Ask, Layers, Named, maps_desk
+from core.explanations.desk import Ask, Layers, Named
+from core.explanations.map_desk import maps_desk
 from core.explanations.question import LAYERED, METHOD_SAYS, METHOD_WORDS, SLOW, WITH_PASSES, Question
 from pages.shared import state
 

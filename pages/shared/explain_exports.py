@@ -8,7 +8,7 @@ import streamlit as st
 
 from core import figures, images, runs
 from core.explanations import map_files
-from core.explanations.map_desk import Answered, Made, Result
+from core.explanations.desk import Answered, Made, Result
 from core.explanations.question import METHOD_WORDS
 from pages.shared.explain_controls import Choice
 from pages.shared.explain_grid import Column, Sheet

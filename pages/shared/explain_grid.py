@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from core import runs
-from core.explanations.map_desk import Ask, Failed, Made, maps_desk
+from core.explanations.desk import Ask, Failed, Made
+from core.explanations.map_desk import maps_desk
 from core.explanations.question import METHOD_WORDS, SLOW, Question
 from pages.shared.components.slice_viewer import Heat, HeatSet, Panel, Stack, pack_heat
 from pages.shared.explain_controls import Choice, is_slow, layers_ask, usual

@@ -9,7 +9,8 @@ from core import runs, studies
 from core.cohorts.pace import spelled
 from core.errors import CoreError
 from core.explanations import map_store
-from core.explanations.map_desk import Answered, Ask, Failed, Result, answers_desk, badges_desk, maps_desk
+from core.explanations.desk import Answered, Ask, Failed, Result
+from core.explanations.map_desk import answers_desk, badges_desk, maps_desk
 from pages.shared import cached, explain_badge, explain_controls, explain_exports, explain_grid, state, widgets
 from pages.shared.components.slice_viewer import slice_viewer
 from pages.shared.components.thumbnail_grid import Tile, thumbnail_grid

@@ -10,7 +10,7 @@ import pandas as pd
 
 from core import images, runs, studies
 from core.batches import label_values
-from core.explanations.map_desk import Ask
+from core.explanations.desk import Ask
 from core.explanations.question import Question
 from core.sandbox import get_sandbox
 from pages.shared import cached, state
