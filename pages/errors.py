@@ -45,7 +45,7 @@ def page(run: runs.Run) -> None:
         "View", list(VIEWS), default=next(iter(VIEWS)), key=state.VIEW, bind="query-params",
         label_visibility="collapsed", required=True,
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = errors_choice.choose(run)
         errors_take_away.draw(run)
     listed = VIEWS[view](chosen)

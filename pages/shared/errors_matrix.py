@@ -32,9 +32,8 @@ def draw(chosen: Chosen) -> None:
     _scores(made, unit)
     true, _, named = state.get(state.CELL).partition("|")
     cell = (classes.index(true), classes.index(named)) if {true, named} <= set(classes) else None
-    title, button = st.columns([2.8, 1], vertical_alignment="bottom")
-    title.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part")
-    with button:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        st.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part", width="content")
         _compare(chosen.run.id)
     # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
     left, right = st.columns([1.1, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
@@ -55,7 +54,7 @@ def draw(chosen: Chosen) -> None:
 def _choices(chosen: Chosen) -> tuple[str, str, str, tuple[str, ...]]:
     """Draw what is counted and how it is shown."""
     both = {"plane", "sequence"} <= set(chosen.run.card()["classes"])
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = state.pick(
             st.segmented_control, "Count", {one: one.capitalize() for one in UNITS}, state.UNIT, required=True,
             on_change=close, help="Slices of one head are alike; series and patients are answered by vote.",
@@ -82,7 +81,6 @@ def _compare(run_id: str) -> None:
         "Compare with another run",
         icon=":material/compare_arrows:",
         disabled=not others,
-        width="stretch",
         help=None if others else "There is no other finished run.",
     ):
         other = st.selectbox("Run", others, key="compare-with")

@@ -164,9 +164,10 @@ def progress(done: int, total: int, text: str, **button: object) -> bool:
 
 
 def metrics(values: dict[str, object]) -> None:
-    """Draw a row of numbers."""
-    for column, (name, value) in zip(st.columns(len(values)), values.items(), strict=True):
-        column.metric(name, value)
+    """Draw a row of numbers; where a screen is too narrow for all, some go to a second row."""
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        for name, value in values.items():
+            st.metric(name, value, width="content")
 
 
 def pager(n_items: int, per_page: int, page: int, on_turn, key: str) -> slice:
