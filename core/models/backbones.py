@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from core import bundle, inference
 from core.backend_tensorflow import half_precision
 from core.config import BACKBONES, WEIGHT_FILES, RunConfig
 from core.errors import BundleError, ConfigError, WeightsUnavailable
@@ -142,8 +143,6 @@ def shipped_model() -> keras.Model:
     WeightsUnavailable
         When it is gone or was changed; the message names the offline choices.
     """
-    from core import bundle, inference
-
     try:
         return inference.loaded_model(*inference.model_key(WEIGHTS_DIR, bundle.read_card(WEIGHTS_DIR)))
     except BundleError as error:
