@@ -22,6 +22,17 @@ def no_exception(page: Page) -> None:
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.parametrize("name", ["Study", "Train"])
+def test_a_page_opens_by_its_name_and_keeps_what_the_address_asks_for(app, page, name):
+    """The first page, too, whose own address is the empty one."""
+    page.goto(f"{app[0]}/{name.lower()}?study=none")
+    expect(page.locator(".page-head h1")).to_have_text(name)
+    expect(page.get_by_test_id("stSidebarNav").get_by_role("link")).to_have_count(6)
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+    assert "study=none" in page.url
+    no_exception(page)
+
+
 def test_journey_through_all_pages(app, page):
     url, server, _ = app
 
