@@ -8,7 +8,8 @@ from pages.shared import cached, errors_gallery, state, train_views, widgets
 from pages.shared.components.confusion_matrix import confusion_matrix
 from pages.shared.errors_choice import Chosen, close
 
-_WIDE = 6  # classes
+#: Classes up to which a matrix leaves room beside itself for the slices of a cell; from `_DENSE` on it takes more.
+_WIDE, _DENSE = 8, 7
 _UNIT = {"slices": "slice", "series": "series", "patients": "patient"}
 _SHOWN = {"counts": "Counts", "truth": "Of the truth", "answer": "Of the answer"}
 _VOTED = {
@@ -36,7 +37,8 @@ def draw(chosen: Chosen) -> None:
         st.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part", width="content")
         _compare(chosen.run.id)
     # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
-    left, right = st.columns([1.1, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
+    share = 1.1 if len(classes) < _DENSE else 1.5
+    left, right = st.columns([share, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
     with left:
         confusion_matrix(
             matrix, unit=unit, shown=shares, selected=cell, on_click=_open_cell(classes), key="matrix",

@@ -59,7 +59,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
   const foot = element("tr", {}, element("th"), element("th", { className: "axis", textContent: "named" }));
   named.forEach((total) => foot.append(element("td", { className: "total below", textContent: total.toLocaleString() })));
-  root.classList.toggle("many", n > 8 && n <= 16);
+  root.classList.toggle("many", n > 6 && n <= 16);
   root.classList.toggle("crowd", n > 16);
   root.replaceChildren(element("table", {}, element("thead", {}, axis, head), body, element("tfoot", {}, foot)));
   if (focused) root.querySelector(`[data-cell="${focused}"]`)?.focus({ preventScroll: true });
