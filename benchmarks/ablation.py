@@ -140,7 +140,6 @@ ARMS = {
     "lesions as they fall": Arm(replace(USUAL, sick=0.0)),
     "no average of weights": Arm(recipe={"averaging": 0.0}),
     "no coils, ghosts, ringing, grain": Arm(replace(USUAL, uneven=0.0, ghosts=0.0, ringing=0.0, grain=0.0)),
-    "taught by two, tones 1.0 and 0.25": Arm(recipe={"teachers": (1.0, 0.25)}),
 }
 
 
@@ -186,28 +185,45 @@ def answers(name: str, seed: int, real: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def score(said: dict[str, np.ndarray], rows: pd.DataFrame, what: str = "real") -> dict[str, float]:
-    """Score what a model said of real slices, ``what`` as in `answers`, and of phantoms."""
+    """Score what a model said.
+
+    Parameters
+    ----------
+    said : dict
+        From `answers`.
+    rows : DataFrame
+        The real slices, from `benchmarks.real_slices.read`.
+    what : {"real", "once"}
+        How the real ones were asked.
+
+    Returns
+    -------
+    dict
+        Shares of real slices: ``plane``, ``sequence`` (mean over classes) and ``five_subjects`` (over classes with as
+        many), these classes by name and their mean log-``likelihood``; shares of phantoms: ``phantom_…``.
+    """
     plane, sequence = said[f"{what}_plane"], said[f"{what}_sequence"]
     table = rows.assign(plane=np.array(PLANES)[plane.argmax(1)], sequence=np.array(ANSWERS)[sequence.argmax(1)])
     planes, sequences = shares_of_subjects(table)
     often = sequences.groupby("sequence_true").filter(lambda part: len(part) >= LEAST_SUBJECTS)
-    own, truth = said["phantoms_sequence"], said["truth_sequence"]
+    by_class = often.groupby("sequence_true").mean()
+    shares = {}
+    for head in ("plane", "sequence"):
+        own, truth = said[f"phantoms_{head}"], said[f"truth_{head}"]
+        shares[f"phantom_{head}"] = (own.argmax(1) == truth)[truth >= 0].mean()
     temperature = calibration.fit_temperature(own[truth >= 0], truth[truth >= 0])
-    place = numbers(rows["sequence_true"], list(ANSWERS))
-    likelihood = np.log(calibration.apply_temperature(sequence, temperature)[np.arange(len(rows)), place])
-    known = rows.assign(likelihood=likelihood)[rows["sequence_true"].isin(often.index.get_level_values(0))]
+    kept = rows["sequence_true"].isin(by_class.index).to_numpy()
+    place = numbers(rows["sequence_true"][kept], list(ANSWERS))
+    calm = calibration.apply_temperature(sequence[kept], temperature)
+    known = rows[kept].assign(likelihood=np.log(calm[np.arange(len(calm)), place]))
+    likelihood = known.groupby(["sequence_true", "subject"])["likelihood"].mean().groupby("sequence_true").mean()
     return {
         "plane": planes.mean(),
         "sequence": sequences.groupby("sequence_true").mean().mean(),
-        "five_subjects": often.groupby("sequence_true").mean().mean(),
-        "likelihood": known.groupby(["sequence_true", "subject"])["likelihood"].mean().groupby(level=0).mean().mean(),
-        **{
-            f"phantom_{head}": (said[f"phantoms_{head}"].argmax(1) == said[f"truth_{head}"])[
-                said[f"truth_{head}"] >= 0
-            ].mean()
-            for head in ("plane", "sequence")
-        },
-        **often.groupby("sequence_true").mean(),
+        "five_subjects": by_class.mean(),
+        "likelihood": likelihood.mean(),
+        **shares,
+        **by_class,
     }
 
 
