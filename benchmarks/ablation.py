@@ -135,6 +135,7 @@ ARMS = {
     "random contrasts for the plane": Arm(taught=randomly_contrasted),
     "stretched between percentiles 2 and 95": Arm(seen=rescaled),
     "no contrast jitter": Arm(replace(USUAL, jitter=0.0)),
+    "twice the contrast jitter": Arm(replace(USUAL, jitter=0.1)),
     "one thickness and pixel size": Arm(replace(USUAL, resolutions=0.0)),
     "no reformats, full coverage": Arm(replace(USUAL, reformatted=0.0, covered=0.0)),
     "lesions as they fall": Arm(replace(USUAL, sick=0.0)),
