@@ -24,15 +24,11 @@ from core.shipping.judging import asker
 from core.shipping.network import train
 from core.shipping.real_files import shares_of_subjects
 from core.shipping.recipe import ANSWERS, Recipe, knows_bfloat16, phantoms_key
-from core.shipping.shards import load, make_shards, numbers
+from core.shipping.shards import Data, load, make_shards, numbers
 from core.vocabulary import PLANES
 
-#: Data as `core.shipping.shards.load` gives them: pictures, planes and sequences.
-Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 #: Grey values above this, of 255, are of the head.
 _LIT = 26
-#: Classes with fewer subjects prove nothing.
-LEAST_SUBJECTS = 5
 #: So few steps want a shorter memory of the weights' average than the shipped recipe.
 SMALL = Recipe(
     persons=20,
@@ -135,7 +131,7 @@ ARMS = {
     "random contrasts for the plane": Arm(taught=randomly_contrasted),
     "stretched between percentiles 2 and 95": Arm(seen=rescaled),
     "no contrast jitter": Arm(replace(USUAL, jitter=0.0)),
-    "twice the contrast jitter": Arm(replace(USUAL, jitter=0.1)),
+    "twice the contrast jitter": Arm(replace(USUAL, jitter=2 * USUAL.jitter)),
     "one thickness and pixel size": Arm(replace(USUAL, resolutions=0.0)),
     "no reformats, full coverage": Arm(replace(USUAL, reformatted=0.0, covered=0.0)),
     "lesions as they fall": Arm(replace(USUAL, sick=0.0)),
@@ -206,7 +202,7 @@ def score(said: dict[str, np.ndarray], rows: pd.DataFrame, what: str = "real") -
     plane, sequence = said[f"{what}_plane"], said[f"{what}_sequence"]
     table = rows.assign(plane=np.array(PLANES)[plane.argmax(1)], sequence=np.array(ANSWERS)[sequence.argmax(1)])
     planes, sequences = shares_of_subjects(table)
-    often = sequences.groupby("sequence_true").filter(lambda part: len(part) >= LEAST_SUBJECTS)
+    often = sequences.groupby("sequence_true").filter(lambda part: len(part) >= real_slices.LEAST_SUBJECTS)
     by_class = often.groupby("sequence_true").mean()
     shares = {}
     for head in ("plane", "sequence"):
@@ -238,12 +234,13 @@ def main() -> None:
     rows, images = real_slices.read()
     real = np.round(images * 255).astype(np.uint8)
     said: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in options.arm}
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in options.arm}
     # A broken run has as many arms as it can have, rather than all seeds of a few.
     for seed in range(options.seeds):
         for name in options.arm:
             said[name].append(answers(name, seed, real))
-            print(f"seed {seed}, {name}: {pd.Series(score(said[name][-1], rows)).round(3).to_dict()}", flush=True)
-    scores = {name: [score(one, rows) for one in each] for name, each in said.items()}
+            scores[name].append(score(said[name][-1], rows))
+            print(f"seed {seed}, {name}: {pd.Series(scores[name][-1]).round(3).to_dict()}", flush=True)
     if usual := said.get("usual"):
         scores["usual, not asked in the mirror"] = [score(one, rows, "once") for one in usual]
         mean = {key: np.mean([one[key] for one in usual], 0) for key in usual[0] if key.startswith("real_")}

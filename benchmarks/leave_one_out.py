@@ -24,8 +24,6 @@ from core.learning.features import forward
 from core.models import BUILDERS
 from core.settings import WEIGHTS_DIR
 
-LEAST_SUBJECTS = 5
-
 
 def as_a_run(head: str, images: np.ndarray, words: np.ndarray, subject: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Train a head as a run of the preset quick does, and return what it says of the slices that are left out."""
@@ -69,7 +67,7 @@ def main() -> None:
     answer = inference.predict_local(WEIGHTS_DIR, all_images)
     for head, proba in answer.heads.items():
         subjects_of = rows.groupby(f"{head}_true")["subject"].nunique()
-        kept = rows[f"{head}_true"].isin(subjects_of.index[subjects_of >= LEAST_SUBJECTS]).to_numpy()
+        kept = rows[f"{head}_true"].isin(subjects_of.index[subjects_of >= real_slices.LEAST_SUBJECTS]).to_numpy()
         words, subject = (rows.loc[kept, name].to_numpy(str) for name in (f"{head}_true", "subject"))
         images, features = all_images[kept], answer.embeddings[kept]
         print(f"{head}: {', '.join(np.unique(words))}; {len(np.unique(subject))} subjects, {len(words)} slices")

@@ -9,6 +9,9 @@ from core import batches, bundle, classify, cohort
 from core.settings import WEIGHTS_DIR, get_settings
 from core.shipping.real_files import with_truth
 
+#: Classes with fewer subjects prove nothing.
+LEAST_SUBJECTS = 5
+
 
 def read() -> tuple[pd.DataFrame, np.ndarray]:
     """Read the folder that ``SLICESCOPE_REAL_DATA`` names.

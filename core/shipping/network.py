@@ -11,7 +11,7 @@ from core.errors import BundleError
 from core.phantom import render
 from core.settings import WEIGHTS_DIR
 from core.shipping.recipe import ANSWERS, BRAIN, Recipe
-from core.shipping.shards import numbers
+from core.shipping.shards import Data, numbers
 from core.vocabulary import PLANES
 
 #: What plane, sequence and brain count in the loss.
@@ -20,14 +20,13 @@ _HEAD_WEIGHTS = (0.5, 1.0, 0.3)
 _SETTLING, _SETTLING_MOMENTUM = 15_360, 0.95
 
 
-def train(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpoint: Path):
+def train(recipe: Recipe, data: Data, checkpoint: Path):
     """Train the teachers and then the network, or go on from ``checkpoint``.
 
     Parameters
     ----------
     recipe : Recipe
-    data : tuple of ndarray
-        From `core.shipping.shards.load`.
+    data : Data
     checkpoint : Path
 
     Returns
@@ -102,14 +101,13 @@ def _network(recipe: Recipe, heads: dict[str, list[str]], dtype_policy: str):
     return BUILDERS["dual"](config, heads)
 
 
-def fit(recipe: Recipe, data: tuple[np.ndarray, np.ndarray, np.ndarray], checkpoint: Path, teachers: list = ()):
+def fit(recipe: Recipe, data: Data, checkpoint: Path, teachers: list = ()):
     """Train one network with all that is taught, or go on from ``checkpoint``.
 
     Parameters
     ----------
     recipe : Recipe
-    data : tuple of ndarray
-        From `core.shipping.shards.load`.
+    data : Data
     checkpoint : Path
     teachers : list of keras.Model
         Networks that this function has trained.

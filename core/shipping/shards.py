@@ -11,6 +11,8 @@ from core.phantom import render
 from core.phantom.other import not_a_brain
 from core.shipping.recipe import Recipe
 
+#: Pictures (n, size, size) uint8 and the words for plane and sequence, each (n,); empty for other things.
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 #: Held-back people are numbered from here on, so that weights which go on from others are judged on people new to both.
 _HELD_BACK = 900
 
@@ -52,8 +54,8 @@ def make_shards(recipe: Recipe, folder: Path, workers: int) -> list[Path]:
     return shards
 
 
-def load(shards: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return images (n, size, size) uint8 and the words for plane and sequence, each (n,); empty for other things."""
+def load(shards: list[Path]) -> Data:
+    """Return what the shards hold, one after the other."""
     parts = [np.load(path) for path in shards]
     return tuple(np.concatenate([part[name] for part in parts]) for name in ("images", "plane", "sequence"))
 
