@@ -23,7 +23,7 @@ from core.settings import get_settings
 from core.shipping.judging import asker
 from core.shipping.network import train
 from core.shipping.real_files import shares_of_subjects
-from core.shipping.recipe import ANSWERS, Recipe, knows_bfloat16, phantoms_key
+from core.shipping.recipe import ANSWERS, Recipe, phantoms_key, processor_policy
 from core.shipping.shards import Data, load, make_shards, numbers
 from core.vocabulary import PLANES
 
@@ -36,7 +36,7 @@ SMALL = Recipe(
     slices_per_person=250,
     epochs=8,
     batch_size=64,
-    dtype_policy="mixed_bfloat16" if knows_bfloat16() else "float32",
+    dtype_policy=processor_policy(),
     learning_rate=2e-3,
     averaging=0.99,
 )

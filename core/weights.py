@@ -22,7 +22,7 @@ from core.settings import WEIGHTS_DIR, get_settings
 from core.shipping.judging import asker, judge
 from core.shipping.network import train
 from core.shipping.real_files import judge_on_real
-from core.shipping.recipe import LARGE, Recipe, going_on, knows_bfloat16, phantoms_key
+from core.shipping.recipe import LARGE, Recipe, going_on, phantoms_key, processor_policy
 from core.shipping.shards import load, make_shards
 
 
@@ -55,8 +55,8 @@ def main() -> None:
     options = vars(parser.parse_args())
     out, workers, large, go_on = (options.pop(name) for name in ("out", "workers", "large", "go_on"))
     given = {name: value for name, value in options.items() if value is not None}
-    if not (large or knows_bfloat16()):
-        given.setdefault("dtype_policy", "float32")
+    if not large:
+        given.setdefault("dtype_policy", processor_policy())
     recipe = replace(going_on(large) if go_on else LARGE if large else Recipe(), **given)
     started = time.monotonic()
     model, card = make(recipe, workers)

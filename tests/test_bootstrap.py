@@ -1,5 +1,7 @@
 """The bootstrap by patient does what copying drawn patients' slices would do, and its intervals mean something."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -126,3 +128,12 @@ def test_totals_are_sums_by_patient_and_cell():
 def test_nothing_to_draw_from_is_refused(make):
     with pytest.raises(InputError, match="received"):
         make()
+
+
+def test_what_no_draw_can_judge_has_no_interval_and_no_warning():
+    draws = np.array([[0.0, np.nan], [1.0, np.nan], [np.nan, np.nan]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        low, high = Bootstrap(np.array([0.5, np.nan]), draws, patients=3).interval()
+    np.testing.assert_allclose([low[0], high[0]], [0.025, 0.975])
+    assert np.isnan([low[1], high[1]]).all()

@@ -37,11 +37,16 @@ class Bootstrap:
     patients: int
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end, each of the estimate's shape; NaN with a single patient, who tells of nobody else."""
-        if self.patients < 2:
-            nothing = np.full_like(self.estimate, np.nan, dtype=float)
-            return nothing, nothing
-        low, high = np.nanpercentile(self.draws, [50 * (1 - level), 50 * (1 + level)], axis=0)
+        """Lower and upper end, each of the estimate's shape; NaN where no draw has anything to judge by.
+
+        And with a single patient, who tells of nobody else.
+        """
+        ends = np.full((2, *np.shape(self.estimate)), np.nan)
+        judged = ~np.isnan(self.draws).all(axis=0)
+        if self.patients > 1 and judged.any():
+            percents = [50 * (1 - level), 50 * (1 + level)]
+            ends[:, judged] = np.nanpercentile(self.draws[:, judged], percents, axis=0)
+        low, high = ends
         return low, high
 
     def __sub__(self, other: "Bootstrap") -> "Bootstrap":

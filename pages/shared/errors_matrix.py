@@ -5,11 +5,11 @@ import streamlit as st
 from core.analysis.confusion import ORDERS, UNITS
 from core.comparing.bootstrap import FEW_PATIENTS
 from pages.shared import cached, errors_gallery, state, train_views, widgets
-from pages.shared.components.confusion_matrix import confusion_matrix
+from pages.shared.components.confusion_matrix import MANY, confusion_matrix
 from pages.shared.errors_choice import Chosen, close
 
-#: Classes up to which a matrix leaves room beside itself for the slices of a cell; from `_DENSE` on it takes more.
-_WIDE, _DENSE = 8, 7
+#: Classes up to which a matrix leaves room beside itself for the slices of a cell.
+_WIDE = 8
 _UNIT = {"slices": "slice", "series": "series", "patients": "patient"}
 _SHOWN = {"counts": "Counts", "truth": "Of the truth", "answer": "Of the answer"}
 _VOTED = {
@@ -37,7 +37,7 @@ def draw(chosen: Chosen) -> None:
         st.markdown(f"#### {' and '.join(heads)}: {unit} of the {chosen.part} part", width="content")
         _compare(chosen.run.id)
     # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
-    share = 1.1 if len(classes) < _DENSE else 1.5
+    share = 1.1 if len(classes) < MANY else 1.5
     left, right = st.columns([share, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
     with left:
         confusion_matrix(

@@ -1,7 +1,7 @@
 // A confusion matrix of buttons: rows are the truth, columns the prediction.
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".matrix");
-  const { classes, counts, shares, selected, unit, of, large } = data;
+  const { classes, counts, shares, selected, unit, of, large, density } = data;
   const n = classes.length;
   const totals = counts.map((row) => row.reduce((a, b) => a + b, 0));
   const named = classes.map((_, j) => counts.reduce((sum, row) => sum + row[j], 0));
@@ -59,8 +59,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
   const foot = element("tr", {}, element("th"), element("th", { className: "axis", textContent: "named" }));
   named.forEach((total) => foot.append(element("td", { className: "total below", textContent: total.toLocaleString() })));
-  root.classList.toggle("many", n > 6 && n <= 16);
-  root.classList.toggle("crowd", n > 16);
+  for (const one of ["many", "crowd"]) root.classList.toggle(one, density === one);
   root.replaceChildren(element("table", {}, element("thead", {}, axis, head), body, element("tfoot", {}, foot)));
   if (focused) root.querySelector(`[data-cell="${focused}"]`)?.focus({ preventScroll: true });
 

@@ -8,6 +8,9 @@ import streamlit as st
 from core.analysis.confusion import SHARES, ConfusionMatrix
 from pages.shared.components import register
 
+#: Classes from which on cells are drawn narrower, and from which on as narrow as can be.
+MANY, CROWD = 7, 17
+
 _component = register("confusion_matrix", '<div class="matrix"></div>')
 
 
@@ -43,8 +46,10 @@ def confusion_matrix(
             on_click(int(cell[0]), int(cell[1]))
 
     of = shown if shown in SHARES else SHARES[0]
+    n = len(matrix.classes)
     data = {
         "classes": list(matrix.classes), "counts": matrix.counts.tolist(), "selected": selected, "unit": unit, "of": of,
         "shares": np.nan_to_num(matrix.shares(of)).round(4).tolist(), "large": "share" if shown in SHARES else "count",
+        "density": "crowd" if n >= CROWD else "many" if n >= MANY else "",
     }  # fmt: skip
     _component(key=key, data=data, on_clicked_change=clicked)
