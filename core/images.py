@@ -11,7 +11,7 @@ from PIL import Image
 from core.errors import InputError
 
 #: Side in pixels of what the shipped model sees.
-MODEL_SIZE = 96
+MODEL_SIZE = 192
 #: The part of a slice that models see, as their cards name it.
 FRAME = "head"
 #: Room left around the head, as a share of its longer side; and the least side of what is seen, as a share of the

@@ -128,7 +128,7 @@ def spine(rng: np.random.Generator) -> np.ndarray:
 
 
 def strange_things(n_drawn: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
-    """All of them as model input: kind to pictures, (n, 96, 96)."""
+    """All of them as model input: kind to pictures, (n, side, side)."""
     rng = np.random.default_rng(seed)
     kinds = {"scans of other things": scans(), "photographs": photographs(), "noise": noise(rng)}
     kinds |= {draw.__name__: [draw(rng) for _ in range(n_drawn)] for draw in (knee, belly, spine)}

@@ -11,6 +11,7 @@ from strange import strange_things
 from core import bundle, cohort, inference, novelty
 from core.errors import BundleError, InputError
 from core.explanations.jury import unit
+from core.images import MODEL_SIZE
 from core.settings import WEIGHTS_DIR
 
 
@@ -85,7 +86,7 @@ def test_shipped_model_tells_real_brains_from_other_things(real_data):
     rows = made.table[made.table["plane"].notna()].sample(300, random_state=0)
     from core import batches
 
-    brains = inference.predict_local(WEIGHTS_DIR, batches.model_inputs(made, rows, 96)).embeddings
+    brains = inference.predict_local(WEIGHTS_DIR, batches.model_inputs(made, rows, MODEL_SIZE)).embeddings
     other = inference.predict_local(WEIGHTS_DIR, np.concatenate(list(strange_things().values()))).embeddings
     truth = np.repeat([0, 1], [len(brains), len(other)])
     plane = novelty.strangeness(np.concatenate([brains, other]), WEIGHTS_DIR)["plane"]

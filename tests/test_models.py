@@ -11,6 +11,7 @@ import pytest
 from core import bundle
 from core.config import BACKBONES, KINDS, RunConfig
 from core.errors import ConfigError, WeightsUnavailable
+from core.images import MODEL_SIZE
 from core.models import BUILDERS, backbones, mc_dropout, parts, siamese
 from core.settings import PROJECT_DIR, WEIGHTS_DIR
 
@@ -86,7 +87,7 @@ def test_models_are_flat_and_their_layers_have_the_agreed_names(built, case):
 
 
 def test_heads_start_with_what_the_shipped_model_knows_of_their_classes():
-    x = images(size=96)
+    x = images(size=MODEL_SIZE)
     known = bundle.read_card(WEIGHTS_DIR)["classes"]
     plane, sequence = bundle.load(WEIGHTS_DIR).predict(x[..., None], verbose=0)
     t1, t2 = (sequence[:, known["sequence"].index(word)] for word in ("T1", "T2"))
@@ -105,6 +106,19 @@ def test_heads_start_with_what_the_shipped_model_knows_of_their_classes():
     joint = begun("transfer", "plane-sequence", **{"plane-sequence": ["axial-T1", "sagittal-T2"]})
     axial, sagittal = (plane[:, known["plane"].index(word)] for word in ("axial", "sagittal"))
     np.testing.assert_allclose(joint[:, 0] / joint[:, 1], axial * t1 / (sagittal * t2), rtol=1e-3)
+
+
+def test_the_stem_over_patches_is_a_convolution_over_pixels():
+    backbone = backbones.build_backbone("slicescope")
+    patches, stem = (backbone.get_layer(f"slicescope_{name}_conv") for name in ("patches", "stem"))
+    # The places of a patch as channels, and the stem's nine patches as rows and columns of pixels.
+    patches.set_weights([np.eye(16, dtype=np.float32).reshape(4, 4, 1, 16)])
+    (kernel,) = stem.get_weights()
+    whole = keras.layers.Conv2D(16, 12, 4, padding="same", use_bias=False)
+    x = images(2, MODEL_SIZE)[..., None]
+    whole.build(x.shape)
+    whole.set_weights([kernel.reshape(3, 3, 4, 4, 16).transpose(0, 2, 1, 3, 4).reshape(12, 12, 1, 16)])
+    np.testing.assert_allclose(stem(patches(x)), whole(x), atol=1e-4)
 
 
 def test_our_backbone_is_small_and_its_last_map_is_fine_enough_for_a_heatmap():

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from core import bundle, images, inference, novelty
 from core.classify import is_other
 from core.config import RunConfig
+from core.images import MODEL_SIZE
 from core.phantom.other import not_a_brain
 from core.phantom.render import training_slices
 from core.settings import WEIGHTS_DIR
@@ -56,9 +57,9 @@ def test_threshold_loses_few_brains_and_is_never_very_high():
     ],
 )
 def test_runs_on_the_frozen_shipped_backbone_know_what_is_no_brain(monkeypatch, change, taken):
-    card = {"input_shape": [96, 96, 1], "brain": {"weight": [1.0], "bias": 0.0, "below": 0.3}}
+    card = {"input_shape": [MODEL_SIZE, MODEL_SIZE, 1], "brain": {"weight": [1.0], "bias": 0.0, "below": 0.3}}
     monkeypatch.setattr(bundle, "read_card", lambda folder: card)
-    config = RunConfig(**{"name": "mine", "kind": "dual", "cohort": "c", "image_size": 96, **change})
+    config = RunConfig(**{"name": "mine", "kind": "dual", "cohort": "c", **change})
     assert novelty.inherited(config) == ({"brain": card["brain"]} if taken else {})
 
 

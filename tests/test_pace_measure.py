@@ -7,6 +7,7 @@ import pytest
 
 from core.config import RunConfig
 from core.errors import ChildError, WeightsUnavailable
+from core.images import MODEL_SIZE
 from core.learning import pace_measure
 from core.learning.pace_measure import Amounts, Measured, estimate
 
@@ -55,8 +56,9 @@ def test_pairs_cost_both_sides():
 
 def test_memory_grows_with_what_is_held():
     least = estimate(config(), ONE, WORK).memory_mb
-    assert least > 500 + 1000 * 96 * 96 * 4 / 2**20
-    assert estimate(config(image_size=192), ONE, WORK).memory_mb > least + 3 * 1000 * 96 * 96 * 4 / 2**20 - 1
+    inputs = 1000 * MODEL_SIZE**2 * 4 / 2**20
+    assert least > 500 + inputs
+    assert estimate(config(image_size=2 * MODEL_SIZE), ONE, WORK).memory_mb > least + 3 * inputs - 1
     fine = estimate(config(fine_tune_epochs=1, batch_size=100), ONE, WORK).memory_mb
     assert fine - least == pytest.approx(100 * 4 - 64 * 1 + 4 * 3)
 

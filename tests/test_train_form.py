@@ -10,6 +10,7 @@ from test_training import write_cohort
 
 from core import runs
 from core.config import RunConfig
+from core.images import MODEL_SIZE
 from core.learning import presets
 from core.settings import PROJECT_DIR, get_settings
 
@@ -146,7 +147,7 @@ def test_missing_weights_are_said_with_the_nearest_choice(asked, monkeypatch, tm
     press(app, "Take the shipped network")
     assert not app.warning
     config = sent(app, asked)
-    assert (config.backbone, config.weights, config.image_size) == ("slicescope", "slicescope", 96)
+    assert (config.backbone, config.weights, config.image_size) == ("slicescope", "slicescope", MODEL_SIZE)
     assert config.augmentation == "original"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()

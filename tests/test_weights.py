@@ -265,10 +265,10 @@ def test_settling_gives_normalisation_the_statistics_of_the_slices_and_moves_not
         np.testing.assert_array_equal(weight.numpy(), was)
 
 
-def test_the_shipped_weights_went_on_with_teachers_from_others_that_went_on():
+def test_the_shipped_weights_went_on_from_others_that_went_on():
     card = bundle.read_card(WEIGHTS_DIR)
     before = card["started_from"]
-    made_by = dataclasses.replace(recipes.going_on(large=True), start=before["sha256"])
+    made_by = dataclasses.replace(recipes.going_on(), start=before["sha256"])
     assert card["recipe"] == json.loads(json.dumps(asdict(made_by)))
     assert before["recipe"]["start"] not in ("", before["sha256"], card["sha256"])
     assert card["sha256"] != before["sha256"] and card["phantoms"] != before["phantoms"]

@@ -1,9 +1,9 @@
 """Where the cells of a layer lie in the image, and maps resampled from there to the image's own pixels.
 
-A strided convolution that pads one side more than the other moves what its cells look at: with four strides of two,
-`same` padding and 96 pixels, the middle of a cell's field lies 7.5 pixels further down and right than the middle of the
-sixteen pixels that the cell seems to cover; of ResNet50, 15.5 pixels further up and left. A merely stretched map is off
-by as much.
+A strided convolution that pads one side more than the other moves what its cells look at: with three strides of two
+over patches of four pixels, `same` padding and 192 pixels, the middle of a cell's field lies 14 pixels further down and
+right than the middle of the 32 pixels that the cell seems to cover; of ResNet50, 15.5 pixels further up and left. A
+merely stretched map is off by as much.
 """
 
 from dataclasses import dataclass
