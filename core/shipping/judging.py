@@ -13,8 +13,8 @@ from core.shipping.recipe import BRAIN, Recipe, phantoms_key
 from core.shipping.shards import load, numbers
 
 #: Real heads are another population than phantoms: the temperatures that fit those are too cold for these. With this
-#: factor the calibration error on public real files is 0.04 for the sequence and 0.02 for the plane; 1.3 makes the former
-#: 0.06 and takes no mistake away.
+#: factor the calibration error on public real files is 0.03 for the sequence and 0.02 for the plane; 1.3 makes the
+#: former 0.06 and takes no mistake away.
 CAUTION = 1.15
 
 
