@@ -17,8 +17,12 @@ def features_model(model: keras.Model) -> keras.Model:
 
 
 def cam_layer(model: keras.Model) -> str:
-    """Name the layer whose (rows, columns, channels) output feeds ``features``; heatmaps are made there.
+    """Name the last layer whose (rows, columns, channels) output has more than one cell; heatmaps are made there.
 
-    Of a Siamese model it is a layer of the encoder.
+    It feeds ``features`` unless the image is small. Of a Siamese model it is a layer of the encoder.
     """
-    return encoder_of(model).get_layer(FEATURES).input._keras_history.operation.name
+    encoder = encoder_of(model)
+    maps = [layer.output for layer in encoder.layers if len(layer.output.shape) == 4 and layer.output.shape[1] > 1]
+    feeding = encoder.get_layer(FEATURES).input
+    last = feeding if feeding.shape[1] > 1 or not maps else maps[-1]
+    return last._keras_history.operation.name
