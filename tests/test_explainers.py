@@ -471,7 +471,7 @@ def test_many_slices_go_through_in_parts(view_of, monkeypatch):
     images, chosen, some = noise(5), np.array([0, 1, 2, 3, 0]), ("grad_cam", "saliency", "smooth_grad")
     whole = {name: methods.METHODS[name](view, images, chosen, layer) for name in some}
     monkeypatch.setattr(cuts, "_VALUES_AT_ONCE", 2 * SIDE * SIDE)
-    assert [part.stop - part.start for part in cuts.chunks(images)] == [2, 2, 2]
+    assert [part.stop - part.start for part in cuts.chunks(view, images)] == [2, 2, 2]
     for name in some:
         np.testing.assert_allclose(methods.METHODS[name](view, images, chosen, layer), whole[name], atol=2e-3)
 
