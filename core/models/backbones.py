@@ -86,7 +86,7 @@ def _slicescope(image):
     # Contrast shows in grey values, plane in shape: a few thin layers at high resolution, most weight at low.
     x = layers.Rescaling(2.0, -1.0, dtype="float32", name="slicescope_scale")(image)
     # Each 4 × 4 pixels become one place of 16 channels, and the stem looks at 12 × 12 pixels in steps of 4: a
-    # convolution of that size over pixels would be the same, and takes twice as long to train on processors.
+    # convolution of that size over pixels would be the same, and training would take half as long again.
     x = layers.Conv2D(16, 4, 4, padding="same", use_bias=False, name="slicescope_patches_conv")(x)
     x = _conv(x, 16, 3, 1, "slicescope_stem")
     for stage, (filters, blocks) in enumerate(_STAGES, 1):

@@ -89,10 +89,10 @@ LARGE = Recipe(persons=208, epochs=28, batch_size=256, learning_rate=4e-3, tones
 
 
 def going_on(large: bool = False) -> Recipe:
-    """Return the recipe that takes the shipped weights on to phantom people whom they have not seen, as they are now.
+    """Return the recipe that takes the shipped weights on to the phantoms as they are now, and that made them so.
 
     Thirty-five minutes on two cores, two thirds of them for the people: twice through these is enough. ``large`` with
-    teachers, in some minutes on a GPU and sixteen cores.
+    teachers, in some minutes on a GPU and sixteen cores. Another ``random_state`` has people whom no step has seen.
     """
     start = bundle.read_card(WEIGHTS_DIR)["sha256"]
     if large:
