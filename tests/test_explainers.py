@@ -16,7 +16,7 @@ keras = pytest.importorskip("keras")
 
 from core.explanations import cams, cells, cuts, gradients, methods, occlusion, scaling, scores  # noqa: E402  needs keras
 from core.models import BUILDERS, backbones, classifier, dual_output, mc_dropout, siamese  # noqa: E402
-from core.models.parts import cam_layer, encoder_of  # noqa: E402
+from core.models.parts import cam_layer, encoder_of, map_layers  # noqa: E402
 
 SIDE = 64
 CLASSES = {"plane": ["axial", "coronal", "sagittal"], "sequence": ["T1", "T1CE", "T2", "FLAIR"]}
@@ -285,13 +285,12 @@ def test_layers_that_only_move_cells():
 )
 def test_layers_to_choose_from_have_one_of_each_resolution_and_end_at_the_card_s(backbone, name):
     model = backbone(name)
-    offered = scores.map_layers(model)
+    offered = map_layers(model)
     sides = [model.get_layer(layer).output.shape[1] for layer in offered]
     # Ours begins with patches of four pixels.
     finest = 16 if name == "slicescope" else 32
-    assert sides == [side for side in (32, 16, 8, 4, 2) if finest >= side >= sides[-1]] and offered[-1] == cam_layer(
-        model
-    )
+    assert sides == [side for side in (32, 16, 8, 4, 2) if finest >= side >= sides[-1]]
+    assert offered[-1] == cam_layer(model)
     for layer in offered:
         cuts.cut(model, layer)
 
@@ -471,7 +470,7 @@ def test_many_slices_go_through_in_parts(view_of, monkeypatch):
     images, chosen, some = noise(5), np.array([0, 1, 2, 3, 0]), ("grad_cam", "saliency", "smooth_grad")
     whole = {name: methods.METHODS[name](view, images, chosen, layer) for name in some}
     monkeypatch.setattr(cuts, "_VALUES_AT_ONCE", 2 * SIDE * SIDE)
-    assert [part.stop - part.start for part in cuts.chunks(view, images)] == [2, 2, 2]
+    assert [part.stop - part.start for part in cuts.chunks(view, len(images))] == [2, 2, 2]
     for name in some:
         np.testing.assert_allclose(methods.METHODS[name](view, images, chosen, layer), whole[name], atol=2e-3)
 

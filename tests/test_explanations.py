@@ -12,6 +12,7 @@ from core.settings import get_settings
 keras = pytest.importorskip("keras")
 
 from core.explanations import methods, scores  # noqa: E402  needs keras
+from core.models.parts import map_layers  # noqa: E402
 
 CELL = 8
 BRIGHT, CHECKED = 0, 1
@@ -171,10 +172,10 @@ def test_view_of_one_head_among_two():
 
 
 def test_layers_to_choose_from():
-    assert scores.map_layers(looking_model()) == ["map"]
+    assert map_layers(looking_model()) == ["map"]
     image = keras.Input((32, 32, 1), name="image")
     flat = keras.layers.Dense(2, activation="softmax", name="plane")(keras.layers.Flatten()(image))
-    assert scores.map_layers(keras.Model(image, flat)) == []
+    assert map_layers(keras.Model(image, flat)) == []
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def _by_masks(view: keras.Model, image, weights, cells, where: tuple[Centres, Ce
     low, high = (edge(cells, axis=(1, 2), keepdims=True) for edge in (np.min, np.max))
     masks = (cells - low) / (high - low + keras.config.epsilon())
     says = []
-    for some in chunks(view, np.broadcast_to(image, (len(cells), *image.shape))):
+    for some in chunks(view, len(cells)):
         masked = enlarged(masks[some], where, len(image)) * image
         says.append(view.predict_on_batch(masked[..., None]))
     says = np.concatenate(says)
@@ -67,7 +67,7 @@ def _by_masks(view: keras.Model, image, weights, cells, where: tuple[Centres, Ce
 
 def _gradient_cam(method: type, view: keras.Model, images, weights, layer: str, score=None) -> np.ndarray:
     heat = np.empty(images.shape, np.float32)
-    for some in chunks(view, images):
+    for some in chunks(view, len(images)):
         try:
             halves = cut(view, layer)
         except ValueError:

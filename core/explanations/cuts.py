@@ -124,8 +124,8 @@ def _made(view: keras.Model, layer: str | None) -> Cut:
     return Cut(trunk, keras.Model(cells, aimed(cells)), aimed, where)
 
 
-def chunks(view: keras.Model, images: np.ndarray) -> list[slice]:
-    """Divide images (n, S, S) into parts whose way through the view memory holds."""
+def chunks(view: keras.Model, n: int) -> list[slice]:
+    """Divide n images into parts whose way through the view memory holds."""
     maps = [layer.output.shape[1:] for layer in view.layers if len(getattr(layer.output, "shape", ())) == 4]
     size = min(_AT_ONCE, max(1, _VALUES_AT_ONCE // max(math.prod(shape) for shape in maps)))
-    return [slice(start, start + size) for start in range(0, len(images), size)]
+    return [slice(start, start + size) for start in range(0, n, size)]

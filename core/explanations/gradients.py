@@ -51,7 +51,7 @@ def guided_gradients(view: keras.Model, images, class_index, layer: str = "", ag
 def _gradient(view: keras.Model, images, weights) -> np.ndarray:
     heat = np.empty(images.shape, np.float32)
     whole = cut(view)
-    for some in chunks(view, images):
+    for some in chunks(view, len(images)):
         whole.aimed.aim(weights[some])
         with quiet():
             heat[some] = Saliency(whole.tail)(

@@ -53,7 +53,7 @@ def explain_local(
         As `predict_local`; also for a head, class, layer or method that there is not.
     """
     from core.explanations.methods import made
-    from core.explanations.scores import map_layers
+    from core.models.parts import map_layers
 
     card = bundles.read_card(bundle)
     images = inference.checked_images(images, card)
@@ -89,7 +89,7 @@ def _checked_classes(card: dict[str, Any], question: Question) -> list[str]:
 
 def layers_local(bundle: Path, head: str) -> tuple[str, ...]:
     """Name the layers that maps of a head can be made at, the coarsest last; none for a model without convolution."""
-    from core.explanations.scores import map_layers
+    from core.models.parts import map_layers
 
     return tuple(map_layers(_view(*inference.model_key(bundle, bundles.read_card(bundle)), head, called_at(bundle))))
 

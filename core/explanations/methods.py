@@ -17,8 +17,8 @@ from core.explanations.gradients import guided_gradients, saliency, smooth_grad
 from core.explanations.occlusion import occlusion
 from core.explanations.question import LAYERED, METHOD_WORDS, WITH_PASSES, Question
 from core.explanations.scaling import scaled
-from core.explanations.scores import map_layers
 from core.models.mc_dropout import dropouts, dropping
+from core.models.parts import map_layers
 
 Method = Callable[..., np.ndarray]
 

@@ -29,7 +29,7 @@ def _of_one(view: keras.Model, image: np.ndarray, weights: np.ndarray) -> np.nda
     blurred = ndimage.gaussian_filter(image, patches[0][0].stop - patches[0][0].start, mode="nearest")
     before = (view.predict_on_batch(image[None, ..., None]) @ weights)[0]
     fall, covered = np.zeros_like(image), np.zeros_like(image)
-    for some in chunks(view, np.broadcast_to(image, (len(patches), *image.shape))):
+    for some in chunks(view, len(patches)):
         copies = np.repeat(image[None], len(patches[some]), axis=0)
         for copy, patch in zip(copies, patches[some], strict=True):
             copy[patch] = blurred[patch]

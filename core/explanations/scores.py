@@ -87,24 +87,3 @@ def aims(classes: int, class_index: np.ndarray, against: np.ndarray | None = Non
     """
     one_hot = np.eye(classes, dtype=np.float32)
     return one_hot[class_index] - (0 if against is None else one_hot[against])
-
-
-def map_layers(view: keras.Model) -> list[str]:
-    """List the layers that a map can be made at: the last one of each resolution, coarsest last.
-
-    Parameters
-    ----------
-    view : keras.Model
-
-    Returns
-    -------
-    list of str
-        Empty for a model without convolution.
-    """
-    side = view.inputs[0].shape[1]
-    last: dict[int, str] = {}
-    for layer in view.layers:
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and 1 < shape[1] <= (side + 1) // 2 and not isinstance(layer, layers.ZeroPadding2D):
-            last[shape[1]] = layer.name
-    return [last[rows] for rows in sorted(last, reverse=True)]

@@ -1,6 +1,7 @@
 """The parts that every model has, whatever built it: a map, ``features`` after it, and an encoder of its own or not."""
 
 import keras
+from keras import layers
 
 FEATURES = "features"
 
@@ -22,7 +23,27 @@ def cam_layer(model: keras.Model) -> str:
     It feeds ``features`` unless the image is small. Of a Siamese model it is a layer of the encoder.
     """
     encoder = encoder_of(model)
-    maps = [layer.output for layer in encoder.layers if len(layer.output.shape) == 4 and layer.output.shape[1] > 1]
     feeding = encoder.get_layer(FEATURES).input
-    last = feeding if feeding.shape[1] > 1 or not maps else maps[-1]
-    return last._keras_history.operation.name
+    finer = map_layers(encoder) if feeding.shape[1] == 1 else []
+    return finer[-1] if finer else feeding._keras_history.operation.name
+
+
+def map_layers(view: keras.Model) -> list[str]:
+    """List the layers that a map can be made at: the last one of each resolution, coarsest last.
+
+    Parameters
+    ----------
+    view : keras.Model
+
+    Returns
+    -------
+    list of str
+        Empty for a model without convolution.
+    """
+    side = view.inputs[0].shape[1]
+    last: dict[int, str] = {}
+    for layer in view.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and 1 < shape[1] <= (side + 1) // 2 and not isinstance(layer, layers.ZeroPadding2D):
+            last[shape[1]] = layer.name
+    return [last[rows] for rows in sorted(last, reverse=True)]
