@@ -5,14 +5,18 @@ person clicks comes back through a callback, which writes it to the address; the
 remembers nothing that a link could not bring back.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState, get_script_run_ctx
 
 _FOLDER = Path(__file__).resolve().parent
 
 
-def register(name: str, html: str):
+def register(name: str, html: str) -> Callable[..., None]:
     """Register the component whose ``name.css`` and ``name.js`` lie in this folder.
 
     Parameters
@@ -28,6 +32,30 @@ def register(name: str, html: str):
         Mounts the component, as `streamlit.components.v2.component` describes.
     """
     style, script = (_FOLDER / f"{name}.{kind}" for kind in ("css", "js"))
-    return st.components.v2.component(
+    mount = st.components.v2.component(
         f"slicescope.{name}", html=html, css=style.read_text("utf-8"), js=script.read_text("utf-8")
     )
+
+    def draw(**arguments: Any) -> None:
+        fragment = ThreadState.get().fragment_id
+        mount(**{key: _then_drawn(it, fragment) if key.startswith("on_") else it for key, it in arguments.items()})
+
+    return draw
+
+
+def _then_drawn(callback: Callable[[], None], fragment: str | None) -> Callable[[], None]:
+    """Return a callback after which the part of the page that it belongs to is drawn for sure.
+
+    What several components say within a few milliseconds, the browser sends in one message, and Streamlit then runs a
+    single fragment of them: where a label and a viewer's request for pixels fell together, the label was written and
+    the page went on showing the item before it.
+    """
+
+    @wraps(callback)
+    def act() -> None:
+        callback()
+        ran = get_script_run_ctx().fragment_ids_this_run
+        if ran and fragment not in ran:
+            st.rerun()
+
+    return act
