@@ -22,7 +22,35 @@ _FEW = 32
 def model_inputs(
     cohort: Cohort, rows: pd.DataFrame, size: int, report: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Read slices as the models want them.
+    """Read slices as the models want them: `grey_inputs`, which has the parameters, as floats.
+
+    Returns
+    -------
+    ndarray
+        (n, size, size) float32 in [0, 1], in steps of 1/255.
+    """
+    return as_floats(grey_inputs(cohort, rows, size, report))
+
+
+def as_floats(images: np.ndarray) -> np.ndarray:
+    """Return model inputs as float32 in [0, 1]; what comes as floats stays as it is.
+
+    Many slices stay in eight bits until a batch of them is needed: a quarter of the memory.
+
+    Examples
+    --------
+    >>> as_floats(np.array([0, 51, 255], np.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
+    return images * np.float32(1 / 255) if images.dtype == np.uint8 else images
+
+
+def grey_inputs(
+    cohort: Cohort, rows: pd.DataFrame, size: int, report: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Read slices in eight bits: a quarter of the disk and memory, and below what a scanner's noise hides.
+
+    Files that were not read before are decoded side by side, each in a sandbox of a core's own.
 
     Parameters
     ----------
@@ -37,8 +65,8 @@ def model_inputs(
 
     Returns
     -------
-    ndarray
-        (n, size, size) float32 in [0, 1], in steps of 1/255.
+    ndarray of uint8, shape (n, size, size)
+        As `as_floats` takes it.
 
     Raises
     ------
@@ -50,22 +78,11 @@ def model_inputs(
     from core.queueing import carried
 
     if not len(rows):
-        return np.empty((0, size, size), np.float32)
+        return np.empty((0, size, size), np.uint8)
     if carried.arrived(cohort):
         return carried.inputs_of(cohort, rows, size)
-    grey = _grey_inputs(cohort, rows.to_dict("records"), size, report)
-    return grey * np.float32(1 / 255)
-
-
-def _grey_inputs(
-    cohort: Cohort, records: list[dict], size: int, report: Callable[[int, int], None] | None
-) -> np.ndarray:
-    """Read slices as uint8 (n, size, size): a quarter of the disk and memory, and below what a scanner's noise hides.
-
-    Files that were not read before are decoded side by side, each in a sandbox of a core's own.
-    """
     # A change of how pixels become inputs must not be answered from the store.
-    recipe = thumbnail_recipe()
+    recipe, records = thumbnail_recipe(), rows.to_dict("records")
     keys = [
         _digest(recipe, cohort.root / r["path"], r["frame"], r["file_size"], r["file_mtime_ns"], size) for r in records
     ]
@@ -98,8 +115,8 @@ def _digest(*parts: object) -> str:
 
 
 def content_keys(images: np.ndarray) -> list[str]:
-    """Name each image (n, size, size) by its content."""
-    return [hashlib.sha256(np.ascontiguousarray(image)).hexdigest()[:32] for image in images]
+    """Name each image (n, size, size) by its content, the same in eight bits and as floats."""
+    return [hashlib.sha256(np.ascontiguousarray(as_floats(image))).hexdigest()[:32] for image in images]
 
 
 def label_values(table: pd.DataFrame, head: str) -> pd.Series:
@@ -218,7 +235,7 @@ def augment(images: np.ndarray, rng: np.random.Generator, augmentation: str = "s
     Parameters
     ----------
     images : ndarray
-        (n, size, size) in [0, 1].
+        (n, size, size) as `as_floats` takes it.
     rng : numpy.random.Generator
     augmentation : {"scanner", "original"}
         ``scanner``, as scanners, exporters and heads differ: each slice is turned by up to 10°, zoomed by up to 12 %,
@@ -237,7 +254,7 @@ def augment(images: np.ndarray, rng: np.random.Generator, augmentation: str = "s
     change = CHANGES[augmentation]
     answer = np.empty(images.shape, np.float32)
     for number, image in enumerate(images):
-        answer[number] = change(image, rng)
+        answer[number] = change(as_floats(image), rng)
     return np.clip(answer, 0, 1, out=answer)
 
 
@@ -281,7 +298,7 @@ CHANGES = {"scanner": _as_scanners, "original": _as_original}
 def augmented_view(images: np.ndarray, view: int, augmentation: str = "scanner") -> np.ndarray:
     """Return view number `view` of each image: 0 is the image, others are changed; the same image, the same view."""
     if view == 0:
-        return images
+        return as_floats(images)
     seeds = [[int(key[:15], 16), view] for key in content_keys(images)]
     return np.concatenate(
         [

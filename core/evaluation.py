@@ -70,7 +70,7 @@ def evaluate(run: Run, report: Report | None = None, calibrate: bool = True) -> 
     card, config = run.card(), run.config
     made = cohort.read(config.cohort)
     rows = _rows(made, run)
-    images = batches.model_inputs(
+    images = batches.grey_inputs(
         made, rows, card["input_shape"][0], lambda done, total: report(0.5 * done / total, "Reading slices")
     )
     # A model that is judged on another cohort brings its jury along.

@@ -210,7 +210,8 @@ def forward(
     bundle : Path
     images : ndarray, shape (n, S, S)
     stored : bool
-        Whether features are taken from the workspace's store and kept there, as what is asked again wants them.
+        Whether features are taken from the workspace's store and kept there, as what is asked again wants them;
+        images may then be those of `core.batches.grey_inputs`.
 
     Returns
     -------
@@ -222,10 +223,10 @@ def forward(
         The same, or a Siamese model's embedding.
     """
     card = bundles.read_card(bundle)
-    images = checked_images(images, card)
     if stored:
         heads, features = _forward_stored(bundle, images, card)
     else:
+        images = checked_images(images, card)
         *heads, features = _forward(_network(*model_key(bundle, card)), images, bool(card.get("mirrored")))
     if card["kind"] != "siamese":
         return dict(zip(card["classes"], heads, strict=True)), features, features

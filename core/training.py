@@ -103,7 +103,7 @@ def train(
 
     # Keras takes seconds to load, and reading is done by other processes.
     threading.Thread(target=importlib.import_module, args=("core.learning.fitting",), daemon=True).start()
-    images = batches.model_inputs(made, table, config.image_size, reading)
+    images = batches.grey_inputs(made, table, config.image_size, reading)
     stop_if_cancelled()
     report(_ENDS["read"], "Starting Keras")
 

@@ -43,7 +43,7 @@ def told(sharding, shape) -> None:
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    batches.model_inputs = made_up.fake_inputs
+    batches.grey_inputs = made_up.fake_inputs
     if not settings["evaluate"]:
         evaluation.evaluate = lambda run, report=None: None
     mc_dropout.MCDropout.call = watched(mc_dropout.MCDropout.call)

@@ -66,6 +66,17 @@ def test_model_inputs_are_read_once_and_as_images_says(workspace, tmp_path, monk
     assert batches.model_inputs(cohort, cohort.table[:0], 32).shape == (0, 32, 32)
 
 
+def test_training_holds_eight_bits_and_sees_what_floats_show(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "get_sandbox", FakeSandbox)
+    cohort = made_cohort(tmp_path, ["a.dcm", "b.dcm"])
+    grey, x = batches.grey_inputs(cohort, cohort.table, 32), batches.model_inputs(cohort, cohort.table, 32)
+    assert grey.dtype == np.uint8
+    np.testing.assert_array_equal(batches.as_floats(grey), x)
+    assert batches.content_keys(grey) == batches.content_keys(x)
+    for view in (0, 1):
+        np.testing.assert_array_equal(batches.augmented_view(grey, view), batches.augmented_view(x, view))
+
+
 def test_many_slices_are_read_side_by_side_and_in_order(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "Sandboxes", FakeSandboxes)
     monkeypatch.setattr(batches, "get_sandbox", lambda: pytest.fail("one after the other"))

@@ -27,7 +27,7 @@ def made(workspace, make_slice, tmp_path):
 
 def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
     rows = made.table[made.table["plane"].notna()]
-    inputs = batches.model_inputs(made, rows, 32)
+    inputs = batches.grey_inputs(made, rows, 32)
     by_hand = pd.Series(["test", "train", "train", "validation"], made.table.index)
     default_split.save_default_split(made, by_hand, {})
     carried.pack(made, rows, inputs, tmp_path / "packed")
@@ -43,26 +43,15 @@ def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
     assert splits.patient_split(arrived.table).tolist() == sent.tolist()
     assert run_split.dealt(arrived, RunConfig("x", "dual", "heads", split="cohort")).tolist() == by_hand.tolist()
     # In another order than they were packed.
-    again = batches.model_inputs(arrived, arrived.table.iloc[::-1], 32)
+    again = batches.grey_inputs(arrived, arrived.table.iloc[::-1], 32)
     assert np.array_equal(again[::-1], inputs)
     with pytest.raises(CohortError, match="without the pictures"):
-        batches.model_inputs(arrived, arrived.table, 48)
-
-
-def test_inputs_of_eight_bits_travel_in_a_quarter_of_the_room(made, tmp_path, monkeypatch):
-    rows = made.table
-    inputs = (np.arange(4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16) % 256) * np.float32(1 / 255)
-    carried.pack(made, rows, inputs, tmp_path / "packed")
-    with np.load(tmp_path / "packed" / carried.INPUTS) as stored:
-        assert stored["inputs"].dtype == np.uint8
-    monkeypatch.setenv("SLICESCOPE_WORKSPACE", str(tmp_path / "far"))
-    get_settings.cache_clear()
-    assert np.array_equal(carried.inputs_of(carried.unpack(tmp_path / "packed"), rows, 16), inputs)
+        batches.grey_inputs(arrived, arrived.table, 48)
 
 
 def test_no_patient_travels(made, tmp_path):
     assert made.table["path"].str.contains("Lovelace").all()
-    carried.pack(made, made.table, np.zeros((len(made.table), 8, 8), np.float32), tmp_path / "packed")
+    carried.pack(made, made.table, np.zeros((len(made.table), 8, 8), np.uint8), tmp_path / "packed")
     table = pd.read_parquet(tmp_path / "packed" / "table.parquet")
     words = table.astype(str).to_csv() + (tmp_path / "packed" / "cohort.json").read_text()
     for word in ("Lovelace", "HOSP", "AX T1", str(tmp_path)):

@@ -27,7 +27,7 @@ def fake_inputs(made, rows, size, report=None):
 @pytest.fixture
 def made(workspace, monkeypatch):
     """A cohort of 6 patients with 6 labelled slices each, one of them without a sequence."""
-    monkeypatch.setattr(batches, "model_inputs", fake_inputs)
+    monkeypatch.setattr(batches, "grey_inputs", fake_inputs)
     monkeypatch.setattr("core.thumbnails.sprites", lambda made, rows, size: np.zeros((len(rows), size, size), np.uint8))
     zeros = {column: 0 for column, kind in COLUMNS.items() if kind == "int64"}
     rows = [

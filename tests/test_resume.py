@@ -141,7 +141,7 @@ def stuck(*args, **more):
     time.sleep(100)
 """
 PLACES = {
-    "reading": "batches.model_inputs = stuck",
+    "reading": "batches.grey_inputs = stuck",
     "features": "from core.learning import fitting\nfitting.view_features = stuck",
     "batch": """
 from core.learning.training_callbacks import Epochs

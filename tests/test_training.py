@@ -62,7 +62,7 @@ def fake_inputs(made, rows, size, report=None):
 def made(workspace, monkeypatch):
     """A cohort whose pixels are drawn, and an evaluation that only notes that it was asked."""
     asked = []
-    monkeypatch.setattr(batches, "model_inputs", fake_inputs)
+    monkeypatch.setattr(batches, "grey_inputs", fake_inputs)
     monkeypatch.setattr("core.evaluation.evaluate", lambda run, report=None: asked.append(run.folder))
     write_cohort()
     return asked
@@ -281,7 +281,7 @@ import sys
 sys.path.insert(0, "tests")
 import test_training as t
 from core import batches, training
-batches.model_inputs = t.fake_inputs
+batches.grey_inputs = t.fake_inputs
 sys.argv = ["core.training", {str(run.folder)!r}]
 sys.exit(training.main())
 """

@@ -36,7 +36,7 @@ def view_features(
     backbone : keras.Model
         See `core.models.parts.features_model`; what it computes and its weights are part of the key.
     images : ndarray
-        (n, size, size) in [0, 1].
+        (n, size, size) as `core.batches.as_floats` takes it.
     view : int or "mirrored"
         0 is the image itself, higher numbers are changed; see `core.batches.augmented_view`.
     report : callable, optional
@@ -60,7 +60,7 @@ def view_features(
     keys = [key + suffix for key in batches.content_keys(images)]
 
     def compute(positions: np.ndarray) -> np.ndarray:
-        part = images[positions]
+        part = batches.as_floats(images[positions])
         seen = part[:, :, ::-1] if view == MIRRORED else batches.augmented_view(part, view, augmentation)
         return _forward(backbone, seen)
 
@@ -112,7 +112,7 @@ def forward(model: "keras.Model", images: np.ndarray, mirrored: bool = False) ->
     model : keras.Model
         A classifier, or a Siamese model's encoder.
     images : ndarray
-        (n, size, size) in [0, 1].
+        (n, size, size) as `core.batches.as_floats` takes it.
     mirrored : bool
         Whether each output is the mean over the image and its mirror image; see `core.inference.mirrored_mean`.
 

@@ -10,7 +10,7 @@ from core.backend_tensorflow import sharing
 from core.config import RunConfig
 from core.learning import compiling, epochs
 from core.learning.features import view_features
-from core.learning.sharing import even, even_size, predict
+from core.learning.sharing import even, even_size
 from core.learning.training_answers import by_batches, head_ask, in_chunks, prototype_ask
 from core.learning.training_callbacks import STAGES, Ask, Epochs, Watch
 from core.models.mc_dropout import head_model
@@ -26,7 +26,7 @@ class Data:
     Attributes
     ----------
     images : ndarray
-        (n, size, size) float32 in [0, 1].
+        (n, size, size) as `core.batches.as_floats` takes it.
     y : dict of ndarray
         Head to (n,) class numbers, -1 for none.
     patient, split : ndarray of str
@@ -102,7 +102,7 @@ class _Views(_Batches):
         chosen = self.order[self.part(i)]
         rows = self.rows[chosen]
         x = self.data.images[rows]
-        x = batches.augment(x, self.rng(i), self.augmentation) if self.augmentation else x
+        x = batches.augment(x, self.rng(i), self.augmentation) if self.augmentation else batches.as_floats(x)
         y = [np.maximum(y[rows], 0) for y in self.data.y.values()]
         return x[..., None], _plain(y), _plain([w[chosen] for w in self.weights])
 
@@ -127,8 +127,8 @@ class _Pairs(_Batches):
     def _side(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.images:
             return self.x[rng.integers(0, len(self.x), len(rows)), rows]
-        images = self.x[rows]
-        return (batches.augment(images, rng, self.augmentation) if self.augmentation else images)[..., None]
+        x = self.x[rows]
+        return (batches.augment(x, rng, self.augmentation) if self.augmentation else batches.as_floats(x))[..., None]
 
 
 def _plain(parts: list):
@@ -194,7 +194,7 @@ def fit_whole(model: keras.Model, data: Data, config: RunConfig, watch: Watch, s
     if config.kind == "siamese":
         (y,) = data.y.values()
         source = _Pairs(data.images[train], y[train], data.patient[train], config, stage)
-        validation = _held_pairs(data.images[held][..., None], y[held], data.patient[held], config)
+        validation = _held_pairs(batches.as_floats(data.images[held])[..., None], y[held], data.patient[held], config)
         embed = encoder_of(model)
         ask = prototype_ask(
             lambda x: by_batches(embed, x, watch.cancelled), data.images[train], y[train], data.classes,
@@ -203,7 +203,7 @@ def fit_whole(model: keras.Model, data: Data, config: RunConfig, watch: Watch, s
     else:
         train = train[_repeats(data, train, config)]
         source = _Views(data, train, _weights(data, train, config), config, stage)
-        validation = _held(data.images[held][..., None], data, held)
+        validation = _held(batches.as_floats(data.images[held])[..., None], data, held)
         ask = head_ask(lambda: by_batches(model, data.images[asked], watch.cancelled), data.classes)
     fitted = _pairs_model(model, config) if config.kind == "siamese" else model
     _fit(fitted, source, validation, config, n_epochs, config.fine_tune_rate if fine else 1.0, stage, watch, ask)
@@ -219,7 +219,7 @@ def training_embeddings(model: keras.Model, data: Data, frozen: bool) -> np.ndar
     images = data.images[data.rows("train")]
     if frozen:
         return in_chunks(embedding_head(model), view_features(features_model(model), images, 0))[0]
-    return predict(encoder_of(model), images[..., None])
+    return by_batches(encoder_of(model), images)[0]
 
 
 def _repeats(data: Data, rows: np.ndarray, config: RunConfig) -> np.ndarray:

@@ -168,7 +168,7 @@ def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimat
     # The model is loaded anew and asked about every slice; samples are drawn from features, passes × slices of them.
     passes = n * (1 if config.kind == "siamese" else 1 + config.mc_samples * measured.features / 1e6)
     seconds["evaluation"] = measured.trace_s + passes * measured.forward_ms / 1000
-    return Estimate(seconds, _memory(config, measured, n))
+    return Estimate(seconds, _memory(config, measured, amounts, n))
 
 
 def _head_epoch_s(config: RunConfig, measured: Measured, amounts: Amounts, views: int) -> float:
@@ -186,14 +186,16 @@ def _whole(config: RunConfig, measured: Measured, amounts: Amounts, epochs: int)
     return measured.trace_s + epochs * epoch
 
 
-def _memory(config: RunConfig, measured: Measured, n: int) -> float:
+def _memory(config: RunConfig, measured: Measured, amounts: Amounts, n: int) -> float:
     sides = 2 if config.kind == "siamese" else 1
-    images = n * config.image_size**2 * 4 / 2**20
+    images = n * config.image_size**2 / 2**20
     features = n * (1 + config.augment_views) * measured.features * 4 / 2**20
     batch = sides * _CHUNK * measured.forward_mb
     if config.weights == "none" or config.fine_tune_epochs:
         # Beside the weights: gradients, two moments of the optimiser, and the best weights so far.
         batch = max(batch, sides * config.batch_size * measured.step_mb) + 4 * measured.weights_mb
+        # Slices are held in eight bits, but Keras wants those of validation as floats.
+        images += 4 * amounts.validation * config.image_size**2 / 2**20
     return _AROUND_MB + measured.base_mb + images + 2 * features + batch
 
 

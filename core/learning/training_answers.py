@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from core.backend_tensorflow import shared_by
+from core.batches import as_floats
 from core.explanations.jury import unit
 from core.learning.sharing import predict
 
@@ -28,13 +29,15 @@ def in_chunks(head: keras.Model, features: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def by_batches(model: keras.Model, images: np.ndarray, cancelled: Callable[[], bool]) -> list[np.ndarray] | None:
+def by_batches(
+    model: keras.Model, images: np.ndarray, cancelled: Callable[[], bool] = lambda: False
+) -> list[np.ndarray] | None:
     """Ask a whole network about images (n, size, size); None when `cancelled` says so meanwhile."""
     parts = []
     for start in range(0, len(images), BATCH):
         if cancelled():
             return None
-        part = images[start : start + BATCH, ..., None]
+        part = as_floats(images[start : start + BATCH])[..., None]
         out = model.predict_on_batch(part) if shared_by() == 1 else predict(model, part)
         parts.append(out if isinstance(out, list | tuple) else [out])
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

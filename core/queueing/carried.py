@@ -5,7 +5,7 @@
     table.parquet   every row, with the columns that training and evaluation read; the others are emptied
     cohort.json     name and date
     split.json      the split that is saved with the cohort, where there is one
-    inputs.npz      "keys": (m,) as `slice_table.slice_key` makes them; "inputs": (m, size, size), see `pack`
+    inputs.npz      "keys": (m,) as `slice_table.slice_key` makes them; "inputs": (m, size, size) uint8
 
 No name and no description travels: PatientID is the workspace's pseudonym, and paths are the shown ones. UIDs do, and
 pictures of slices.
@@ -42,9 +42,8 @@ def pack(made: Cohort, rows: pd.DataFrame, inputs: np.ndarray, folder: Path) -> 
         Its whole table travels, since the split is dealt over all of it.
     rows : DataFrame
         Those of its rows, m of them, whose pictures are needed.
-    inputs : ndarray
-        (m, size, size) float32 in [0, 1], from `core.batches.model_inputs`. They travel exactly: in eight bits where
-        those hold them, in a quarter of the room, else as they are.
+    inputs : ndarray of uint8, shape (m, size, size)
+        From `core.batches.grey_inputs`.
     folder : Path
         Made if missing.
     """
@@ -56,12 +55,11 @@ def pack(made: Cohort, rows: pd.DataFrame, inputs: np.ndarray, folder: Path) -> 
     if (made.folder / SPLIT_NAME).exists():
         shutil.copyfile(made.folder / SPLIT_NAME, folder / SPLIT_NAME)
     keys = slice_keys(rows).to_numpy(dtype=str)
-    small = np.rint(inputs * np.float32(255)).astype(np.uint8)
-    np.savez_compressed(folder / INPUTS, keys=keys, inputs=small if np.array_equal(_grey(small), inputs) else inputs)
+    np.savez_compressed(folder / INPUTS, keys=keys, inputs=inputs)
 
 
 def unpack(folder: Path) -> Cohort:
-    """Make what `pack` wrote a cohort of this workspace; `core.batches.model_inputs` finds its inputs.
+    """Make what `pack` wrote a cohort of this workspace; `core.batches.grey_inputs` finds its inputs.
 
     Returns
     -------
@@ -88,7 +86,7 @@ def arrived(cohort: Cohort) -> bool:
 
 
 def inputs_of(cohort: Cohort, rows: pd.DataFrame, size: int) -> np.ndarray:
-    """Return model inputs (n, size, size) float32 in [0, 1] of rows of a cohort that has `arrived`.
+    """Return model inputs (n, size, size), uint8, of rows of a cohort that has `arrived`.
 
     Raises
     ------
@@ -103,12 +101,7 @@ def inputs_of(cohort: Cohort, rows: pd.DataFrame, size: int) -> np.ndarray:
             f"Cohort {cohort.name} came here without the pictures of {int((places < 0).sum())} of {len(rows)} slices "
             f"at {size} pixels (it has {len(keys)} at {inputs.shape[1]}). Train where its files are."
         )
-    return _grey(inputs[places]) if inputs.dtype == np.uint8 else inputs[places]
-
-
-def _grey(small: np.ndarray) -> np.ndarray:
-    # As `core.batches` does it, to the last bit.
-    return small * np.float32(1 / 255)
+    return inputs[places]
 
 
 def _travelling() -> dict[str, str]:

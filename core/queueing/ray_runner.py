@@ -183,7 +183,7 @@ def _pack(run: Run, config: RunConfig, folder: Path, cancelled: Callable[[], boo
             raise Cancelled("Cancelled before it was sent.")
         run.update(message=f"Reading slices: {done} of {total}")
 
-    inputs = batches.model_inputs(made, rows, config.image_size, reading)
+    inputs = batches.grey_inputs(made, rows, config.image_size, reading)
     reading(len(rows), len(rows))
     carried.pack(made, rows, inputs, folder / "carried" / "cohort")
 
