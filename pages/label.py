@@ -25,7 +25,7 @@ widgets.header(
 def controls(name: str) -> tuple[str, pd.DataFrame, Desk]:
     """Draw who labels what; return the view, the whole queue, and the desk with what the filter leaves of it."""
     made = cached.headers(name)
-    queues, wrongs, who, how = st.columns([1.3, 2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
+    queues, wrongs, who, how = st.columns([1.3, 2, 1.2, 0.9], vertical_alignment="bottom", gap="small")
     chosen = queues.selectbox(
         "Queue", [LOOK, *label_queue.list_queues(made)], key=state.QUEUE, bind="query-params", on_change=desk.go,
         args=(None,),

@@ -45,7 +45,7 @@ def draw(chosen: Chosen) -> list[str] | None:
         hover[here].to_numpy(),
         tuple(axes) if method == "PCA" else ("", ""), outline,
     )  # fmt: skip
-    left, right = st.columns([1.6, 1], gap="medium")
+    left, right = widgets.halves(1.6, "map")
     # What is chosen belongs to one way of laying out.
     left.plotly_chart(
         chart, width="stretch", key=f"{_CHART}-{method}", on_select=partial(take_area, f"{_CHART}-{method}"),

@@ -38,7 +38,7 @@ def draw(chosen: Chosen) -> None:
         _compare(chosen.run.id)
     # A large matrix takes the whole width; beside a small one there is room for the slices of a cell.
     share = 1.1 if len(classes) < MANY else 1.5
-    left, right = st.columns([share, 1], gap="large") if len(classes) <= _WIDE else (st.container(), st.container())
+    left, right = widgets.halves(share, "matrix") if len(classes) <= _WIDE else (st.container(), st.container())
     with left:
         confusion_matrix(
             matrix, unit=unit, shown=shares, selected=cell, on_click=_open_cell(classes), key="matrix",

@@ -163,6 +163,14 @@ def progress(done: int, total: int, text: str, **button: object) -> bool:
     return stop.button("Cancel", icon=":material/close:", **button)
 
 
+def halves(share: float, key: str) -> list:
+    """Return two columns, the first `share` times as wide; on narrow screens they stand under each other.
+
+    ``key`` is the Streamlit key of what holds them; the style sheet knows it by its first word.
+    """
+    return st.container(key=f"halves-{key}").columns([share, 1], gap="large")
+
+
 def metrics(values: dict[str, object]) -> None:
     """Draw a row of numbers; where a screen is too narrow for all, some go to a second row."""
     with st.container(horizontal=True, horizontal_alignment="distribute"):
