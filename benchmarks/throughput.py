@@ -69,7 +69,7 @@ class Views(keras.utils.PyDataset):
 
     def __getitem__(self, i):
         rows = np.arange(i * self.size, (i + 1) * self.size) % len(self.images)
-        x = self.augment(self.images[rows] * np.float32(1 / 255), np.random.default_rng([0, i]))[..., None]
+        x = self.augment(self.images[rows], np.random.default_rng([0, i]))[..., None]
         return (x,) if self.y is None else (x, self.y[rows])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from core import bundle as bundles
 from core import errors
+from core.batches import as_floats
 from core.calibration import apply_temperature
 from core.child import Child
 from core.errors import ChildDied, ChildError, InputError
@@ -209,9 +210,9 @@ def forward(
     ----------
     bundle : Path
     images : ndarray, shape (n, S, S)
+        As `core.batches.as_floats` takes it.
     stored : bool
-        Whether features are taken from the workspace's store and kept there, as what is asked again wants them;
-        images may then be those of `core.batches.grey_inputs`.
+        Whether features are taken from the workspace's store and kept there, as what is asked again wants them.
 
     Returns
     -------
@@ -223,10 +224,10 @@ def forward(
         The same, or a Siamese model's embedding.
     """
     card = bundles.read_card(bundle)
+    images = checked_images(images, card)
     if stored:
         heads, features = _forward_stored(bundle, images, card)
     else:
-        images = checked_images(images, card)
         *heads, features = _forward(_network(*model_key(bundle, card)), images, bool(card.get("mirrored")))
     if card["kind"] != "siamese":
         return dict(zip(card["classes"], heads, strict=True)), features, features
@@ -240,7 +241,8 @@ def _forward(network: "keras.Model", images: np.ndarray, mirrored: bool) -> list
         ask = functools.partial(mirrored_mean, ask)
     outputs = [np.empty((len(images), tensor.shape[-1]), np.float32) for tensor in network.outputs]
     for start in range(0, len(images), BATCH):
-        for output, answer in zip(outputs, ask(images[start : start + BATCH, ..., None]), strict=True):
+        part = as_floats(images[start : start + BATCH])[..., None]
+        for output, answer in zip(outputs, ask(part), strict=True):
             output[start : start + BATCH] = answer
     return outputs
 
@@ -312,11 +314,14 @@ def mc_samples_local(
 
 
 def checked_images(images: np.ndarray, card: dict[str, Any]) -> np.ndarray:
+    """Return slices (n, S, S) as float32, or in eight bits as they came; refuse what the model cannot be asked."""
     size = card["input_shape"][0]
-    images = np.asarray(images, np.float32)
+    images = np.asarray(images)
+    grey = images.dtype == np.uint8
+    images = images if grey else images.astype(np.float32, copy=False)
     if images.ndim != 3 or images.shape[1:] != (size, size):
         raise InputError(f"This model wants slices of the shape (n, {size}, {size}); received {images.shape}.")
-    if not np.isfinite(images).all():
+    if not grey and not np.isfinite(images).all():
         raise InputError("A slice holds values that are not finite (NaN or infinity).")
     return images
 

@@ -44,6 +44,7 @@ def test_what_arrives_trains_as_what_was_sent(made, tmp_path, monkeypatch):
     assert run_split.dealt(arrived, RunConfig("x", "dual", "heads", split="cohort")).tolist() == by_hand.tolist()
     # In another order than they were packed.
     again = batches.grey_inputs(arrived, arrived.table.iloc[::-1], 32)
+    assert again.dtype == inputs.dtype == np.uint8
     assert np.array_equal(again[::-1], inputs)
     with pytest.raises(CohortError, match="without the pictures"):
         batches.grey_inputs(arrived, arrived.table, 48)

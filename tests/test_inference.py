@@ -156,6 +156,18 @@ def test_explains_its_own_answer(bundles, worker, images, kind, head):
     assert other.targets == (another,) and np.abs(other.heat - maps.heat).max() > 0
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_eight_bits_are_answered_as_floats_and_nonsense_is_refused(bundles, images, stored):
+    grey = np.round(255 * np.clip(images[:3], 0, 1)).astype(np.uint8)
+    one, other = (inference.forward(bundles["dual"], x, stored)[0] for x in (grey, grey * np.float32(1 / 255)))
+    for head in one:
+        np.testing.assert_allclose(one[head], other[head], atol=1e-6)
+    with pytest.raises(InputError, match="not finite"):
+        inference.forward(bundles["dual"], images[:3] * np.nan, stored)
+    with pytest.raises(InputError, match="wants slices"):
+        inference.forward(bundles["dual"], grey[:, :16], stored)
+
+
 def test_jury_votes_as_the_model_predicts(bundles, worker, images):
     answer = worker.predict(bundles["siamese"], images[:4])
     proba = answer.heads["sequence"]

@@ -315,20 +315,17 @@ OPTIONS = {
 }
 
 
-# Slices and pairs are weighed and drawn by code of their own; the kinds that learn from slices share theirs.
-@pytest.mark.parametrize(
-    ("kind", "option"),
-    [("dual", "steps"), ("bayesian", "oversample"), ("transfer", "none"), *(("siamese", name) for name in OPTIONS)],
-)
-def test_slices_and_pairs_train_under_every_option(made, start, kind, option):  # noqa: F811
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_trains_under_every_option(made, start, kind, options):  # noqa: F811
     folder = new_run(None)
-    training.train(config(kind, weights=start, epochs=8, learning_rate=0.01, **OPTIONS[option]), folder)
+    training.train(config(kind, weights=start, epochs=8, learning_rate=0.01, **options), folder)
     x, truth = fresh()
     for head, accuracy in accuracies(folder, x, truth).items():
         assert accuracy > 1 / len(set(truth[head])) + 0.15, (head, accuracy)
 
 
-@pytest.mark.parametrize("kind", ["bayesian", "siamese"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_in_mixed_precision_is_fine_tuned_and_saved_in_single(made, start, kind):  # noqa: F811
     folder = new_run(None)
     # A rate at which single precision holds as well: at ten times this one both forget what the head had learnt.

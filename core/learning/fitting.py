@@ -57,6 +57,7 @@ class _Batches(keras.utils.PyDataset):
     def __init__(self, config: RunConfig, stage: str, n: int):
         super().__init__()
         self.size, self.n = config.batch_size, n
+        self.augmentation = config.augmentation if config.augment_views else ""
         self.seed = (config.random_state, STAGES.index(stage))
         self.begin(0)
 
@@ -77,6 +78,12 @@ class _Batches(keras.utils.PyDataset):
     def part(self, i: int) -> slice:
         return slice(i * self.size, (i + 1) * self.size)
 
+    def shown(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return images as the network sees them this time, (n, size, size, 1)."""
+        if self.augmentation:
+            return batches.augment(images, rng, self.augmentation)[..., None]
+        return batches.as_floats(images)[..., None]
+
 
 class _Rows(_Batches):
     """Shuffled batches of stored features."""
@@ -95,16 +102,14 @@ class _Views(_Batches):
 
     def __init__(self, data: Data, rows: np.ndarray, weights: list[np.ndarray], config: RunConfig, stage: str):
         self.data, self.rows, self.weights = data, rows, weights
-        self.augmentation = config.augmentation if config.augment_views else ""
         super().__init__(config, stage, len(rows))
 
     def __getitem__(self, i):
         chosen = self.order[self.part(i)]
         rows = self.rows[chosen]
-        x = self.data.images[rows]
-        x = batches.augment(x, self.rng(i), self.augmentation) if self.augmentation else batches.as_floats(x)
+        x = self.shown(self.data.images[rows], self.rng(i))
         y = [np.maximum(y[rows], 0) for y in self.data.y.values()]
-        return x[..., None], _plain(y), _plain([w[chosen] for w in self.weights])
+        return x, _plain(y), _plain([w[chosen] for w in self.weights])
 
 
 class _Pairs(_Batches):
@@ -112,7 +117,6 @@ class _Pairs(_Batches):
 
     def __init__(self, x: np.ndarray, y: np.ndarray, patient: np.ndarray, config: RunConfig, stage: str):
         self.x, self.y, self.patient, self.images = x, y, patient, stage != "head"
-        self.augmentation = config.augmentation if config.augment_views else ""
         self.balanced = config.class_balance != "none"
         super().__init__(config, stage, max(2 * config.batch_size, len(y)))
 
@@ -127,8 +131,7 @@ class _Pairs(_Batches):
     def _side(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.images:
             return self.x[rng.integers(0, len(self.x), len(rows)), rows]
-        x = self.x[rows]
-        return (batches.augment(x, rng, self.augmentation) if self.augmentation else batches.as_floats(x))[..., None]
+        return self.shown(self.x[rows], rng)
 
 
 def _plain(parts: list):

@@ -125,6 +125,10 @@ class Amounts:
     inputs_stored: bool = False
     features_stored: bool = False
 
+    @property
+    def slices(self) -> int:
+        return self.train + self.validation + self.test
+
 
 def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimate:
     """Work out how long a run takes and how much memory, from what single images cost.
@@ -149,7 +153,7 @@ def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimat
     >>> {stage: round(seconds, 1) for stage, seconds in taken.seconds.items()}
     {'start': 10.0, 'reading': 7.0, 'features': 2.7, 'head': 1.8, 'evaluation': 3.4}
     """
-    n = amounts.train + amounts.validation + amounts.test
+    n = amounts.slices
     seconds = {
         "start": measured.start_s + _AROUND_S,
         "reading": n * (_STORED_MS if amounts.inputs_stored else amounts.read_ms) / 1000,
@@ -168,7 +172,7 @@ def estimate(config: RunConfig, measured: Measured, amounts: Amounts) -> Estimat
     # The model is loaded anew and asked about every slice; samples are drawn from features, passes × slices of them.
     passes = n * (1 if config.kind == "siamese" else 1 + config.mc_samples * measured.features / 1e6)
     seconds["evaluation"] = measured.trace_s + passes * measured.forward_ms / 1000
-    return Estimate(seconds, _memory(config, measured, amounts, n))
+    return Estimate(seconds, _memory(config, measured, amounts))
 
 
 def _head_epoch_s(config: RunConfig, measured: Measured, amounts: Amounts, views: int) -> float:
@@ -186,16 +190,18 @@ def _whole(config: RunConfig, measured: Measured, amounts: Amounts, epochs: int)
     return measured.trace_s + epochs * epoch
 
 
-def _memory(config: RunConfig, measured: Measured, amounts: Amounts, n: int) -> float:
+def _memory(config: RunConfig, measured: Measured, amounts: Amounts) -> float:
     sides = 2 if config.kind == "siamese" else 1
-    images = n * config.image_size**2 / 2**20
-    features = n * (1 + config.augment_views) * measured.features * 4 / 2**20
+    # Slices are held in eight bits.
+    slice_mb = config.image_size**2 / 2**20
+    images = amounts.slices * slice_mb
+    features = amounts.slices * (1 + config.augment_views) * measured.features * 4 / 2**20
     batch = sides * _CHUNK * measured.forward_mb
     if config.weights == "none" or config.fine_tune_epochs:
         # Beside the weights: gradients, two moments of the optimiser, and the best weights so far.
         batch = max(batch, sides * config.batch_size * measured.step_mb) + 4 * measured.weights_mb
-        # Slices are held in eight bits, but Keras wants those of validation as floats.
-        images += 4 * amounts.validation * config.image_size**2 / 2**20
+        # Keras wants those of validation as floats.
+        images += 4 * amounts.validation * slice_mb
     return _AROUND_MB + measured.base_mb + images + 2 * features + batch
 
 

@@ -1,7 +1,6 @@
 """The parts that every model has, whatever built it: a map, ``features`` after it, and an encoder of its own or not."""
 
 import keras
-from keras import layers
 
 FEATURES = "features"
 
@@ -44,6 +43,6 @@ def map_layers(view: keras.Model) -> list[str]:
     last: dict[int, str] = {}
     for layer in view.layers:
         shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and 1 < shape[1] <= (side + 1) // 2 and not isinstance(layer, layers.ZeroPadding2D):
+        if len(shape) == 4 and 1 < shape[1] <= (side + 1) // 2 and not isinstance(layer, keras.layers.ZeroPadding2D):
             last[shape[1]] = layer.name
     return [last[rows] for rows in sorted(last, reverse=True)]

@@ -6,7 +6,6 @@ remembers nothing that a link could not bring back.
 """
 
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ def _then_drawn(callback: Callable[[], None], fragment: str | None) -> Callable[
     the page went on showing the item before it.
     """
 
-    @wraps(callback)
     def act() -> None:
         callback()
         ran = get_script_run_ctx().fragment_ids_this_run
